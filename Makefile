@@ -1,0 +1,44 @@
+# `make sync` and `make test` need nothing but Python 3.11 and this folder.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: help sync dev test lint format bench lock clean
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+sync: .venv/installed ## Set up, load all resources from the configured CRM, print what landed
+	$(BIN)/crm-assets sync
+
+dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000
+	$(BIN)/crm-assets dev
+
+test: .venv/installed ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed ## Write the code as the linter wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed ## Measure the sync against a floor written by hand, in one run
+	$(BIN)/python -m benchmarks.ratio
+
+lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versions and hashes, no addresses
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra dev --generate-hashes --no-header --no-emit-index-url \
+	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
+
+clean: ## Remove the environment, the data and the history of runs
+	rm -rf .venv data build *.egg-info
+	find .dagster -mindepth 1 ! -name dagster.yaml -delete
