@@ -1,0 +1,88 @@
+"""What can go wrong, said to the person who must act.
+
+Each error carries a `reason`: one word that a script, a sensor or an exit code can act upon.
+"""
+
+from typing import Literal
+
+Reason = Literal["setting", "login", "unavailable", "data", "warehouse"]
+
+
+class CrmAssetsError(Exception):
+    """Every error that this project raises on purpose.
+
+    `reason` tells what kind of help is needed; `worth_retrying` whether the same attempt may
+    succeed a little later without anyone's help.
+    """
+
+    reason: Reason = "data"
+    worth_retrying: bool = False
+
+
+class SettingError(CrmAssetsError):
+    """A setting is missing or cannot be used. The message names the setting, its file and its variable."""
+
+    reason = "setting"
+
+
+class EndpointTableError(CrmAssetsError):
+    """The endpoint table has an unknown key, resource or paginator. The message names it."""
+
+    reason = "setting"
+
+
+class CrmError(CrmAssetsError):
+    """One resource of the CRM could not be read.
+
+    Args:
+        resource: name of the resource, e.g. `tickets`.
+        why: what happened, with HTTP status, address without secrets, attempts and seconds.
+        advice: what the reader can do about it.
+    """
+
+    def __init__(self, resource: str, why: str, advice: str) -> None:
+        super().__init__(f"{resource}: {why}. {advice}")
+        self.resource = resource
+        self.why = why
+        self.advice = advice
+
+
+class LoginRefused(CrmError):
+    """The CRM answered 401 or 403. Never retried: a repeated wrong login can lock the account."""
+
+    reason = "login"
+
+    def __init__(self, resource: str, why: str, advice: str, *, status: int) -> None:
+        super().__init__(resource, why, advice)
+        self.status = status
+
+
+class CrmUnavailable(CrmError):
+    """The CRM did not give a usable answer within the retries: 429, 5xx, time-out, lost connection."""
+
+    reason = "unavailable"
+    worth_retrying = True
+
+
+class UnexpectedAnswer(CrmError):
+    """The CRM answered, but not with the listing: another status, another shape, a redirect, a cut listing."""
+
+    reason = "data"
+
+
+class Cancelled(CrmAssetsError):
+    """Somebody ended the run while a resource was being read."""
+
+    reason = "unavailable"
+
+
+class WarehouseError(CrmAssetsError):
+    """The warehouse refused the load. The tables that the message does not name are as they were."""
+
+    reason = "warehouse"
+
+
+class WarehouseLocked(WarehouseError):
+    """Another process kept the DuckDB file open for longer than `warehouse.lock_timeout`."""
+
+    worth_retrying = True

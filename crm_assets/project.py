@@ -1,0 +1,28 @@
+"""Where this project lives on disk, and what its processes agree on before dlt is first used."""
+
+import os
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+ROOT = _CHECKOUT if (_CHECKOUT / ".dlt").is_dir() else Path.cwd()
+"""Folder of `.dlt/` and `data/`: the checkout, or the current directory for an installed package."""
+
+DAGSTER_HOME = ROOT / ".dagster"
+"""Dagster's instance: `dagster.yaml` and the history of runs."""
+
+
+def data_directory() -> Path:
+    """Return where the DuckDB file and the working directories of runs are: `data/` in dlt's local directory."""
+    return Path(os.environ.get("DLT_LOCAL_DIR", ROOT)) / "data"
+
+
+def settle() -> None:
+    """Make dlt read this project's `.dlt/` and resolve relative paths from its root.
+
+    dlt looks for `.dlt/` in the current directory only, while a code location is loaded from any
+    directory. What the environment already says is kept. Call it before dlt is first used.
+    """
+    os.environ.setdefault("DLT_PROJECT_DIR", str(ROOT))
+    os.environ.setdefault("DLT_LOCAL_DIR", str(ROOT))
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")

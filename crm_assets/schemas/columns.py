@@ -1,0 +1,93 @@
+"""Columns, derived from the models: what dlt and Arrow are told about a table."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import pyarrow as pa
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+
+from crm_assets.schemas import MODELS
+from crm_assets.schemas.record import DataType, data_type_of
+from crm_assets.schemas.values import DataTypeName
+
+LOAD_ID = "_dlt_load_id"
+"""The column in which dlt says which load last brought the row."""
+
+RESERVED_PREFIX = "_dlt"
+"""Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
+
+_ARROW: dict[DataTypeName, pa.DataType] = {
+    "bigint": pa.int64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "double": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "json": pa.string(),
+}
+_NAMING = NamingConvention()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column: its name in the warehouse, the CRM's field, type, nullability, meaning."""
+
+    name: str
+    field: str
+    data_type: DataType
+    nullable: bool
+    description: str
+
+
+@cache
+def columns_of(resource: str) -> tuple[Column, ...]:
+    """Return the declared columns of `resource`, the primary key first."""
+    return tuple(
+        Column(
+            name=column_name(field),
+            field=field,
+            data_type=data_type_of(MODELS[resource], field),
+            nullable=not info.is_required(),
+            description=info.description or "",
+        )
+        for field, info in MODELS[resource].model_fields.items()
+    )
+
+
+@cache
+def column_name(field: str) -> str:
+    """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
+    name = _NAMING.normalize_identifier(field) if field.strip() else "unnamed"
+    return f"crm{name}" if name.startswith(RESERVED_PREFIX) else name
+
+
+def dlt_columns(resource: str) -> TTableSchemaColumns:
+    """Return the column hints of `resource` for dlt."""
+    return {column.name: _hint(column) for column in columns_of(resource)}
+
+
+def undeclared_hint(name: str) -> TColumnSchema:
+    """Return the hint of a column that no model declares: JSON holds whatever the CRM sends."""
+    return {"name": name, "data_type": "json", "nullable": True}
+
+
+def arrow_field(column: Column) -> pa.Field:
+    """Return the Arrow field of `column`; JSON travels as text."""
+    return pa.field(column.name, _ARROW[column.data_type.name], nullable=column.nullable)
+
+
+def undeclared_field(name: str) -> pa.Field:
+    """Return the Arrow field of a column that no model declares."""
+    return pa.field(name, _ARROW["json"])
+
+
+def _hint(column: Column) -> TColumnSchema:
+    hint: TColumnSchema = {
+        "name": column.name,
+        "data_type": column.data_type.name,
+        "nullable": column.nullable,
+        "description": column.description,
+    }
+    if not column.nullable:
+        hint["primary_key"] = True
+    return hint

@@ -1,0 +1,131 @@
+"""The settings, as dlt finds them: environment, `.dlt/secrets.toml`, `.dlt/config.toml`.
+
+Each model is one section. A setting that is missing or malformed is an error that names the
+setting, the file and the environment variable; nothing is read before a run asks for it.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+import dlt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from crm_assets.errors import SettingError
+
+SANDBOX = "sandbox"
+"""The `base_url` that stands for the sandbox CRM, which the run starts itself."""
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    if value == SANDBOX:
+        return value
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address such as https://api.example.com, or the word sandbox")
+    if parts.username or parts.password:
+        raise ValueError("must not contain a login; use sources.crm.email and sources.crm.api_key")
+    if parts.query or parts.fragment:
+        raise ValueError("must end before any ? or #")
+    return value.rstrip("/")
+
+
+def _first(given: Any, key: str) -> Any:
+    """Return `given`, or else what dlt finds: `dlt.secrets` reads no config.toml, `dlt.config` no secrets.toml."""
+    if given is not None:
+        return given
+    secret: Any = dlt.secrets.get(key)
+    return dlt.config.get(key) if secret is None else secret
+
+
+class Settings(BaseModel):
+    """One section of settings."""
+
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True)
+    section: ClassVar[str]
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """Return the section; a value in `given` that is not None goes before what dlt finds.
+
+        Raises:
+            SettingError: names every setting that is missing or cannot be used.
+        """
+        values = {name: _first(given.get(name), f"{cls.section}.{name}") for name in cls.model_fields}
+        try:
+            return cls(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            lines = [cls.explain(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors()]
+            raise SettingError("\n".join(lines)) from None
+
+    @classmethod
+    def explain(cls, name: str, kind: str, message: str) -> str:
+        """Return one line that says what is wrong with the setting `name` and where to mend it."""
+        annotation = cls.model_fields[name].annotation
+        problem = "is not set" if kind == "missing" else f"cannot be used: {message.removeprefix('Value error, ')}"
+        file = ".dlt/secrets.toml" if SecretStr in get_args(annotation) else ".dlt/config.toml"
+        variable = f"{cls.section}.{name}".replace(".", "__").upper()
+        return (
+            f"{cls.section}.{name} {problem}. "
+            f"Set `{name}` under [{cls.section}] in {file}, or {variable} in the environment."
+        )
+
+
+class CrmSettings(Settings):
+    """Section `sources.crm`: which CRM, and who asks."""
+
+    section: ClassVar[str] = "sources.crm"
+
+    base_url: Annotated[str, AfterValidator(_address)] = Field(
+        description="Address of the CRM, or `sandbox` for the CRM on loopback that comes with the project."
+    )
+    email: SecretStr | None = Field(None, description="User name of the login.")
+    api_key: SecretStr | None = Field(None, description="Password of the login.")
+    api: Literal["v1"] = Field("v1", description="Which API of the CRM to ask.")
+    page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Records per page, 1 to 10,000. Unset: the limit of the endpoint table, 100."
+    )
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the CRM is the sandbox."""
+        return self.base_url == SANDBOX
+
+    def login(self) -> tuple[str, str]:
+        """Return e-mail and API key.
+
+        Raises:
+            SettingError: names those that are not set.
+        """
+        if self.email is None or self.api_key is None:
+            unset = [name for name in ("email", "api_key") if getattr(self, name) is None]
+            raise SettingError("\n".join(self.explain(name, "missing", "") for name in unset))
+        return self.email.get_secret_value(), self.api_key.get_secret_value()
+
+
+class WarehouseSettings(Settings):
+    """Section `warehouse`: where the tables go."""
+
+    section: ClassVar[str] = "warehouse"
+
+    destination: Annotated[str, Field(min_length=1)] = Field(
+        "duckdb", description="Name of a dlt SQL destination: `duckdb`, `postgres` and so on."
+    )
+    dataset: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
+        "crm", description="Dataset (schema) of the tables. The sandbox's tables go to `<dataset>_sandbox`."
+    )
+    memory_limit: Annotated[str, Field(pattern=r"(?i)^\d+(\.\d+)? ?[KMGT]i?B$")] = Field(
+        "1GB", description="Memory that DuckDB may use during a load, e.g. `800MB`. DuckDB only."
+    )
+    lock_timeout: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="Seconds to wait for another process to close the DuckDB file. DuckDB only."
+    )
+
+
+class SandboxSettings(Settings):
+    """Section `sandbox`: the CRM on loopback."""
+
+    section: ClassVar[str] = "sandbox"
+
+    port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        8765, description="Port of a sandbox that stays up: `crm-assets sandbox`, `make dev`."
+    )
