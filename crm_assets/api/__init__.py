@@ -1,0 +1,1 @@
+"""How to ask the CRM. Knows dlt and HTTP, not Dagster."""

@@ -1,0 +1,41 @@
+"""Who asks the CRM, where, and how patiently."""
+
+from dataclasses import dataclass, field
+from threading import Event
+from urllib.parse import urlsplit
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Address, login and limits of one CRM account.
+
+    `cancelled` ends every listing that reads through the connection, also one that waits for a retry.
+    """
+
+    base_url: str
+    email: str = field(repr=False)
+    api_key: str = field(repr=False)
+    page_size: int | None = None
+    """Records per page; None for the limit that the endpoint table names."""
+    connect_timeout: float = 10.0
+    """Seconds until the CRM must have taken the connection."""
+    read_timeout: float = 60.0
+    """Seconds without a byte after which an answer counts as lost. The CRM itself gives up after 60."""
+    cancelled: Event = field(default_factory=Event, repr=False, compare=False)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the CRM is on this machine, where no proxy of the environment may come between."""
+        return urlsplit(self.base_url).hostname in LOOPBACK
+
+
+@dataclass
+class Traffic:
+    """What reading one resource has cost so far. Written by its thread, read by any."""
+
+    requests: int = 0
+    retries: int = 0
+    pages: int = 0
+    bytes: int = 0

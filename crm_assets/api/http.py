@@ -1,0 +1,306 @@
+"""HTTP with the CRM: one keep-alive session per resource, the guide's retries, nothing leaked.
+
+Retries happen around each single exchange and include the reading and the shape of the body,
+because a body that is cut off or is not the expected JSON is as much a fault as a 503.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from functools import reduce
+from importlib.metadata import version
+from time import monotonic, time
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity.wait import wait_random
+
+from crm_assets.api.connection import Connection, Traffic
+from crm_assets.api.guide import Endpoint, ErrorHandler
+from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused, UnexpectedAnswer
+
+USER_AGENT = f"crm_assets/{version('crm_assets')}"
+MOST_RETRY_AFTER = 300.0
+"""Seconds. A CRM that asks for a longer pause than this is reported instead of waited for."""
+_JITTER = 0.5
+"""Share of the backoff factor that is added at random, so that clients do not come back together."""
+_CHUNK = 1 << 16
+_EXCERPT = 120
+
+_CRM_DOWN = "Nothing to mend here: run it again when the CRM is back."
+_REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
+_CHECK_URL = "Check sources.crm.base_url (.dlt/config.toml or SOURCES__CRM__BASE_URL)."
+_CHECK_LOGIN = (
+    "Check sources.crm.email and sources.crm.api_key "
+    "(.dlt/secrets.toml, or SOURCES__CRM__EMAIL and SOURCES__CRM__API_KEY)."
+)
+
+
+class _Fault(Exception):
+    """One exchange that did not give a page, and may the next time."""
+
+    def __init__(self, why: str, *, retry_after: float | None = None, answered: bool = False) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.answered = answered
+
+
+class _Page(requests.Response):
+    """A response whose JSON is parsed once, by orjson, however often it is asked for."""
+
+    def json(self, **kwargs: Any) -> Any:
+        if not hasattr(self, "_parsed"):
+            self._parsed = orjson.loads(self.content)
+        return self._parsed
+
+
+class CrmSession(requests.Session):
+    """The session of one resource. Follows redirects on the CRM's own host only.
+
+    Args:
+        resource: name of the resource, for messages.
+        endpoint: its row of the endpoint table, with the defaults filled in.
+        connection: address, login, time-outs, and the event that cancels.
+        traffic: where the cost is counted.
+    """
+
+    max_redirects = 5
+
+    def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
+        super().__init__()
+        self._resource = resource
+        self.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
+        self.trust_env = not connection.is_loopback
+        adapter = _RetryingAdapter(resource, endpoint, connection, traffic)
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send `request`, with retries.
+
+        Raises:
+            CrmError: there is no usable answer; the kind says why.
+        """
+        try:
+            return super().send(request, **options)
+        except requests.TooManyRedirects:
+            raise UnexpectedAnswer(self._resource, f"{_bare(request.url)} redirects in circles", _CHECK_URL) from None
+
+    def get_redirect_target(self, response: requests.Response) -> str | None:
+        """Return where `response` redirects to, None if it does not.
+
+        Raises:
+            UnexpectedAnswer: it redirects to another host, which must not see the login.
+        """
+        target = super().get_redirect_target(response)
+        if target is None:
+            return None
+        here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
+        same = (here.hostname, here.port, here.scheme) == (there.hostname, there.port, there.scheme)
+        upgraded = (here.hostname, "https") == (there.hostname, there.scheme)
+        if same or upgraded:
+            return target
+        raise UnexpectedAnswer(
+            self._resource,
+            f"HTTP {response.status_code} from {_bare(response.url)} redirects to another place, "
+            f"{_bare(there.geturl())}; the login was not sent there",
+            f"If the CRM has moved, set the new address. {_CHECK_URL}",
+        )
+
+
+class _RetryingAdapter(HTTPAdapter):
+    def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
+        super().__init__()
+        self._resource = resource
+        self._selector = endpoint["data_selector"]
+        self._handler = endpoint["error_handler"]
+        self._connection = connection
+        self._traffic = traffic
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.__class__ = _Page  # requests has no hook for the class of a response
+        return response
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        started = monotonic()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Fault),
+            stop=self._is_enough,
+            wait=self._pause,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._exchange, request, verify=verify, cert=cert, proxies=proxies)
+        except _Fault as fault:
+            attempts = retrying.statistics["attempt_number"]
+            why = (
+                f"{fault} from {_bare(request.url)} after {attempts} "
+                f"attempt{'s' * (attempts > 1)} in {monotonic() - started:.0f} s"
+            )
+            if _is_too_long(fault):
+                why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
+            if fault.answered:
+                raise UnexpectedAnswer(self._resource, why, _REPORT_IT) from None
+            raise CrmUnavailable(self._resource, why, _CRM_DOWN) from None
+
+    def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        self._stop_if_cancelled()
+        self._traffic.requests += 1
+        timeout = (self._connection.connect_timeout, self._connection.read_timeout)
+        try:
+            response = super().send(request, stream=True, timeout=timeout, **options)
+            response._content = self._read(response)
+        except requests.exceptions.SSLError as error:
+            raise UnexpectedAnswer(
+                self._resource, f"no safe connection to {_bare(request.url)}: {_reason(error)}", _CHECK_URL
+            ) from None
+        except requests.RequestException as error:
+            raise _Fault(_lost(error, self._connection)) from None
+        self._judge(response)
+        return response
+
+    def _read(self, response: requests.Response) -> bytes:
+        chunks = []
+        for chunk in response.iter_content(_CHUNK):
+            self._stop_if_cancelled()
+            chunks.append(chunk)
+            self._traffic.bytes += len(chunk)
+        return b"".join(chunks)
+
+    def _judge(self, response: requests.Response) -> None:
+        status = response.status_code
+        if status in (401, 403):
+            raise LoginRefused(
+                self._resource, f"HTTP {status} from {_bare(response.url)}: login refused", _CHECK_LOGIN, status=status
+            )
+        if status in self._handler["retry_on_status_codes"]:
+            raise _Fault(f"HTTP {status}", retry_after=_retry_after(response))
+        if status >= 500:
+            raise CrmUnavailable(self._resource, f"HTTP {status} from {_bare(response.url)}", _CRM_DOWN)
+        if status >= 400:
+            raise UnexpectedAnswer(self._resource, f"HTTP {status} from {_bare(response.url)}", _CHECK_URL)
+        if not response.is_redirect:
+            if problem := _problem(response, self._selector):
+                raise _Fault(self._without_secrets(f"HTTP {status} with {problem}"), answered=True)
+            self._traffic.pages += 1
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        return _is_too_long(_fault_of(state)) or stop_after_attempt(self._handler["max_retries"] + 1)(state)
+
+    def _pause(self, state: RetryCallState) -> float:
+        self._traffic.retries += 1
+        asked = _fault_of(state).retry_after
+        return _backoff(self._handler)(state) if asked is None else asked
+
+    def _sleep(self, seconds: float) -> None:
+        self._connection.cancelled.wait(seconds)
+
+    def _stop_if_cancelled(self) -> None:
+        if self._connection.cancelled.is_set():
+            raise Cancelled(f"{self._resource}: reading was cancelled.")
+
+    def _without_secrets(self, text: str) -> str:
+        email, key = self._connection.email, self._connection.api_key
+        login = b64encode(f"{email}:{key}".encode()).decode()
+        for secret in (login, key, email):
+            text = text.replace(secret, "***") if secret else text
+        return text
+
+
+def select(body: Any, selector: str) -> Any:
+    """Return what `selector`, a path of keys joined by dots, finds in `body`; None if nothing is there."""
+    return reduce(lambda part, key: part.get(key) if isinstance(part, dict) else None, selector.split("."), body)
+
+
+def _backoff(handler: ErrorHandler) -> Any:
+    factor = handler["backoff_factor"]
+    return wait_exponential(multiplier=factor, exp_base=2) + wait_random(0, factor * _JITTER)
+
+
+def _fault_of(state: RetryCallState) -> _Fault:
+    fault = state.outcome.exception() if state.outcome else None
+    if not isinstance(fault, _Fault):
+        raise TypeError("only faults are retried")
+    return fault
+
+
+def _is_too_long(fault: _Fault) -> bool:
+    return fault.retry_after is not None and fault.retry_after > MOST_RETRY_AFTER
+
+
+def _problem(response: requests.Response, selector: str) -> str | None:
+    content = response.content.lstrip()
+    if not content:
+        return "an empty body"
+    if content[:1] == b"<":
+        return "an HTML page instead of JSON"
+    try:
+        body = response.json()
+    except ValueError:
+        return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content)})"
+    found = select(body, selector)
+    if isinstance(found, list):
+        return None
+    if found is None:
+        return f"no list under `{selector}` in the JSON ({_excerpt(content)})"
+    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content)})"
+
+
+def _excerpt(content: bytes) -> str:
+    text = content[:_EXCERPT].decode(errors="replace")
+    return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    header = response.headers.get("Retry-After", "").strip()
+    if header.isdigit():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def _lost(error: requests.RequestException, connection: Connection) -> str:
+    match error:
+        case requests.ConnectTimeout():
+            return f"no connection within {connection.connect_timeout:g} s"
+        case requests.ReadTimeout():
+            return f"no answer within {connection.read_timeout:g} s"
+        case requests.exceptions.ProxyError():
+            return f"the proxy did not connect ({_reason(error)})"
+        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+            return "a body that was cut off"
+        case _:
+            return f"no connection ({_reason(error)})"
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the operating system said: the innermost cause, without the layers around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        wrapped = getattr(error, "reason", None)
+        arguments = [argument for argument in error.args if isinstance(argument, BaseException)]
+        inner = wrapped if isinstance(wrapped, BaseException) else next(iter(arguments), error.__cause__)
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _bare(url: str | None) -> str:
+    """Return `url` without login and query."""
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"

@@ -1,0 +1,89 @@
+"""How a listing goes from page to page.
+
+dlt's own cursor paginator neither takes the cursor out of the record nor ends when a cursor
+repeats, so both kinds of page that the CRM knows have a paginator here.
+"""
+
+from typing import Any, cast
+
+from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from requests import Request, Response
+
+from crm_assets.errors import UnexpectedAnswer
+
+CURSOR_FIELD = "cursor"
+"""The field of a page's last record that says where the next page begins. Not part of the record."""
+
+
+class LastRecordCursorPaginator(BasePaginator):
+    """Follows the cursor on the last record of each page until there is none.
+
+    Args:
+        resource: name of the resource, for messages.
+        cursor_param: query parameter that takes the cursor.
+
+    Raises:
+        UnexpectedAnswer: a cursor came twice, so that the listing would never end.
+    """
+
+    def __init__(self, resource: str, cursor_param: str) -> None:
+        super().__init__()
+        self._resource = resource
+        self._cursor_param = cursor_param
+        self._cursor: Any = None
+        self._seen: set[Any] = set()
+
+    def init_request(self, request: Request) -> None:
+        """Begin a listing: the same instance serves every iteration of its resource."""
+        self._has_next_page = True
+        self._cursor = None
+        self._seen = set()
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Take the cursor out of the page's last record."""
+        self._cursor = _take_cursor(data)
+        self._has_next_page = self._cursor is not None
+        if self._cursor in self._seen:
+            raise UnexpectedAnswer(
+                self._resource,
+                f"the cursor {self._cursor!r} came a second time, after {len(self._seen) + 1} pages: "
+                "the listing would never end",
+                "Its table is untouched. Report it to the CRM's support; a different sources.crm.page_size may help.",
+            )
+        self._seen.add(self._cursor)
+
+    def update_request(self, request: Request) -> None:
+        """Ask for the page after the cursor."""
+        request.params = {**cast(dict[str, Any], request.params or {}), self._cursor_param: self._cursor}
+
+
+class SinglePagePaginator(BasePaginator):
+    """Ends after one page, and refuses a page that says it is not the only one.
+
+    Raises:
+        UnexpectedAnswer: the last record carries a cursor, so the listing was cut.
+    """
+
+    def __init__(self, resource: str) -> None:
+        super().__init__()
+        self._resource = resource
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """End the listing."""
+        self._has_next_page = False
+        if (cursor := _take_cursor(data)) is not None:
+            raise UnexpectedAnswer(
+                self._resource,
+                f"the listing was cut: a single page of {len(data or ())} records ends with the cursor {cursor!r}",
+                "Its table is untouched. Give its endpoint the cursor paginator in crm_assets/api/v1.py.",
+            )
+
+    def update_request(self, request: Request) -> None:
+        """Nothing follows."""
+
+
+def _take_cursor(data: list[Any] | None) -> Any:
+    if not data or not isinstance(data[-1], dict):
+        return None
+    cursor = data[-1].pop(CURSOR_FIELD, None)
+    return None if cursor in (None, "") else str(cursor)

@@ -1,0 +1,47 @@
+"""From the guide's dialect to what dlt's `rest_api` accepts.
+
+`limit` becomes a query parameter, the stop condition a paginator and the error handler the HTTP
+session: dlt's own configuration knows none of the three, and refuses them.
+"""
+
+from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
+from dlt.sources.rest_api.typing import EndpointResource, RESTAPIConfig
+
+from crm_assets.api.connection import Connection, Traffic
+from crm_assets.api.guide import Endpoint, EndpointTable, Resource
+from crm_assets.api.http import CrmSession
+from crm_assets.api.paginators import LastRecordCursorPaginator, SinglePagePaginator
+from crm_assets.schemas.columns import dlt_columns
+
+
+def rest_api_config(table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic) -> RESTAPIConfig:
+    """Return the `rest_api` configuration of one row of `table`.
+
+    One configuration per resource, because `rest_api` knows one session per client, and each
+    resource needs its own: sessions are not safe to share between threads, and each has its own retries.
+    """
+    defaults = table["resource_defaults"]
+    endpoint: Endpoint = {**defaults["endpoint"], **row["endpoint"]}
+    return {
+        "client": {
+            "base_url": connection.base_url,
+            "auth": {"type": "http_basic", "username": connection.email, "password": connection.api_key},
+            "session": CrmSession(row["name"], endpoint, connection, traffic),
+        },
+        "resource_defaults": {
+            "primary_key": defaults["primary_key"],
+            "write_disposition": defaults["write_disposition"],
+        },
+        "resources": [_resource(row["name"], endpoint, connection)],
+    }
+
+
+def _resource(name: str, endpoint: Endpoint, connection: Connection) -> EndpointResource:
+    paginator = endpoint["paginator"]
+    asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": endpoint["data_selector"]}
+    if paginator["type"] == "cursor":
+        asked["params"] = {"limit": connection.page_size or paginator["limit"]}
+        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"])
+    else:
+        asked["paginator"] = SinglePagePaginator(name)
+    return {"name": name, "columns": dlt_columns(name), "endpoint": asked}
