@@ -1,0 +1,179 @@
+"""The sandbox as a server on loopback, for a test or for the life of a process."""
+
+import errno
+import socket
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from http.server import ThreadingHTTPServer
+from socketserver import TCPServer
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Any, Final, Self
+
+from crm_assets.sandbox.crm import SandboxCrm
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.handler import SandboxHandler
+from crm_assets.sandbox.listings import counts_with
+from crm_assets.sandbox.records import World
+from crm_assets.sandbox.state import Seen, State
+
+HOST: Final = "127.0.0.1"
+DEFAULT_SEED: Final = 1
+EMAIL: Final = "sandbox@example.com"
+API_KEY: Final = "sandbox-key"
+"""The usual login. Public: it opens nothing but made-up records on this machine."""
+_LAST_PORT: Final = 65_535
+
+
+class Sandbox:
+    """A CRM on loopback while the `with` block lasts.
+
+    Args:
+        counts: records per resource, where they differ from `listings.DEFAULT_COUNTS`.
+        seed: two sandboxes with one seed hold the same records.
+        latency: seconds before each listing is answered.
+        port: where it listens; 0 for any free port.
+        email: username of the login.
+        api_key: password of the login.
+
+    Attributes:
+        crm: the records, for changing them.
+
+    Raises:
+        ValueError: an argument that cannot be; names it.
+        OSError: on entry, if the port is taken; names it.
+    """
+
+    def __init__(
+        self,
+        counts: Mapping[str, int] | None = None,
+        *,
+        seed: int = DEFAULT_SEED,
+        latency: float = 0.0,
+        port: int = 0,
+        email: str = EMAIL,
+        api_key: str = API_KEY,
+    ) -> None:
+        if not 0 <= port <= _LAST_PORT:
+            raise ValueError(f"port: {port} is not a port, 0 to {_LAST_PORT}")
+        if not 0 <= latency < float("inf"):
+            raise ValueError(f"latency: {latency} is not a number of seconds from 0")
+        self.crm = SandboxCrm(World(seed, counts_with(counts)))
+        self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency)
+        self._port = port
+        self._server: _Server | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._server = _Server(self._port, self._state)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                why = f"port {self._port} on {HOST} cannot be used ({error.strerror}); choose another, or 0 for any"
+                raise OSError(error.errno, why) from None
+            raise
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server:
+            self._server.stop()
+
+    @property
+    def port(self) -> int:
+        """Port on which it listens."""
+        return self._port if self._server is None else int(self._server.server_address[1])
+
+    @property
+    def base_url(self) -> str:
+        """Address to give to a client."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Number of requests per resource so far, also those that were refused or spoiled."""
+        return self._state.traffic.requests
+
+    @property
+    def log(self) -> list[Seen]:
+        """The latest requests, oldest first."""
+        return self._state.traffic.log
+
+    def fault(self, fault: Fault | str) -> Fault:
+        """Switch a fault on, given as such or in the words of `Fault.parse`; return it."""
+        fault = Fault.parse(fault) if isinstance(fault, str) else fault
+        self._state.faults.arm(fault)
+        return fault
+
+    def clear_faults(self) -> None:
+        """Switch every fault off; requests that one holds are answered."""
+        self._state.faults.clear()
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows its connections, so that it can end each of them and wait for its thread."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, state: State) -> None:
+        self.state = state
+        self._open: dict[socket.socket, Thread] = {}
+        self._lock = Lock()
+        self._accepting = Thread(target=self._accept, name="sandbox", daemon=True)
+        super().__init__((HOST, port), SandboxHandler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the name service what this machine is called."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._accepting.start()
+
+    def stop(self) -> None:
+        """End every connection; return when no thread is left."""
+        self.state.closing.set()
+        self.state.faults.close()
+        # A connection wakes the accepting thread at once, where `shutdown` would wait for its next poll.
+        with socket.create_connection((HOST, self.server_port)):
+            self._accepting.join()
+        self.server_close()
+        with self._lock:
+            connections = list(self._open.items())
+        for connection, thread in connections:
+            _hang_up(connection)
+            thread.join()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection in a thread of its own."""
+        thread = Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
+        with self._lock:
+            self._open[request] = thread
+        thread.start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                del self._open[request]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing about clients that hang up."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def _accept(self) -> None:
+        while not self.state.closing.is_set():
+            self.handle_request()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):  # the client may have been quicker
+        connection.shutdown(socket.SHUT_RDWR)
