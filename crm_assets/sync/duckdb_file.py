@@ -1,0 +1,79 @@
+"""The DuckDB file has one writer at a time: wait for it, hold it, or say who has it."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import duckdb
+
+from crm_assets.errors import SettingError, WarehouseError, WarehouseLocked
+
+_AGAIN = 0.5
+_HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
+
+
+@contextmanager
+def held(
+    path: Path, *, memory_limit: str, lock_timeout: float, log: Callable[[str], None]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Keep the DuckDB file `path` open for writing, so that no other process can take it in between.
+
+    Every connection that dlt opens meanwhile in this process shares the instance and its limits.
+
+    Args:
+        path: the file; it and its folder are made if they do not exist.
+        memory_limit: what DuckDB may use, e.g. `1GB`.
+        lock_timeout: seconds to wait for another process to close the file.
+        log: told once when the waiting begins.
+
+    Raises:
+        WarehouseLocked: it is still open elsewhere after `lock_timeout`; the message names the process.
+        WarehouseError: the file cannot be opened at all.
+        SettingError: `memory_limit` is not one that DuckDB takes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _opened(path, lock_timeout, log)
+    try:
+        _limit_memory(connection, memory_limit)
+        yield connection
+    finally:
+        connection.close()
+
+
+def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
+    started = monotonic()
+    waiting = False
+    while True:
+        try:
+            return duckdb.connect(str(path))
+        except duckdb.IOException as error:
+            holder = _holder(error)
+            if holder is None:
+                raise WarehouseError(f"The DuckDB file {path} cannot be opened: {error}") from error
+            if monotonic() - started >= lock_timeout:
+                raise WarehouseLocked(
+                    f"The DuckDB file {path} was held by {holder} for {lock_timeout:.0f} s (warehouse.lock_timeout). "
+                    "Nothing was loaded. Close it there, or wait for that run to end, and run again."
+                ) from None
+            if not waiting:
+                log(f"Waiting up to {lock_timeout:.0f} s for the DuckDB file {path}: held by {holder}.")
+                waiting = True
+            # DuckDB tells nobody that a file was closed, so there is no event to wait for.
+            Event().wait(_AGAIN)
+
+
+def _holder(error: duckdb.IOException) -> str | None:
+    if "Could not set lock" not in str(error):
+        return None
+    match = _HOLDER.search(str(error))
+    return f"process {match['pid']} ({match['program']})" if match else "another process"
+
+
+def _limit_memory(connection: duckdb.DuckDBPyConnection, memory_limit: str) -> None:
+    try:
+        connection.execute("SET GLOBAL memory_limit = ?", [memory_limit])
+    except duckdb.Error as error:
+        raise SettingError(f"warehouse.memory_limit (WAREHOUSE__MEMORY_LIMIT) is {memory_limit!r}: {error}") from None

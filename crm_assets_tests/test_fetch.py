@@ -1,0 +1,97 @@
+"""Reading all resources at once: progress, cancelling, memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread, active_count
+from time import monotonic
+
+import pytest
+
+from crm_assets.api.connection import Connection
+from crm_assets.api.guide import EndpointTable
+from crm_assets.api.v1 import V1
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.server import Sandbox
+from crm_assets.schemas import MODELS
+from crm_assets.sync.fetch import fetch
+from crm_assets.sync.progress import Reading, Watcher, log_watcher, watched_by, watcher_or_log
+from crm_assets_tests.conftest import SMALL
+
+SILENT = Watcher(lambda _: None, lambda _: None)
+
+
+def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Connection, tmp_path: Path) -> None:
+    listings = fetch(V1, connection, list(MODELS), tmp_path, SILENT)
+    assert [one.resource for one in listings.complete] == list(MODELS)
+    assert {one.resource: one.spooled.rows for one in listings.complete} == SMALL
+    assert {one.resource: sum(table.num_rows for table in one.spooled.tables()) for one in listings.complete} == SMALL
+
+
+def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
+    held = [sandbox.fault(Fault(name, "hang")) for name in MODELS]
+    reading = Thread(target=fetch, args=(V1, connection, list(MODELS), tmp_path, SILENT), daemon=True)
+    reading.start()
+    deadline = monotonic() + 10
+    while len(sandbox.requests) < len(MODELS) and monotonic() < deadline:
+        reading.join(0.01)
+    assert len(sandbox.requests) == len(MODELS)
+    for fault in held:
+        fault.release.set()
+    reading.join(10)
+    assert not reading.is_alive()
+
+
+def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
+    impatient: EndpointTable, connection: Connection, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    held = sandbox.fault(Fault("contacts", "hang", after=2))
+    told: list[list[Reading]] = []
+
+    def tell(readings: Sequence[Reading]) -> None:
+        told.append(list(readings))
+        if readings[0].pages == 2:
+            held.release.set()
+
+    fetch(impatient, connection, ["contacts", "notes"], tmp_path, Watcher(tell, print, every=0.02))
+    while_held = next(readings for readings in told if readings[0].pages == 2)
+    assert not while_held[0].finished
+    assert while_held[0].seconds > 0
+    assert (told[-1][0].records, told[-1][0].pages, told[-1][0].finished) == (250, 3, True)
+
+
+def test_a_line_of_progress_reads_well_and_finished_listings_are_not_repeated() -> None:
+    lines: list[str] = []
+    watcher = log_watcher(lines.append)
+    watcher.tell([Reading("contacts", 12000, 120, 4.0, False), Reading("notes", 5, 1, 0.1, True)])
+    assert lines == ["contacts: 12,000 records, 120 pages, 3,000 records/s"]
+
+
+def test_a_watcher_of_the_context_goes_before_the_log() -> None:
+    with watched_by(SILENT):
+        assert watcher_or_log(print) is SILENT
+    assert watcher_or_log(print) is not SILENT
+
+
+class Interrupted(BaseException):
+    """Stands for what Dagster raises in the main thread when a run is cancelled."""
+
+
+def test_an_interruption_stops_the_threads_promptly(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault(Fault("notes", "status", status=429, retry_after="250"))
+    sandbox.fault(Fault("tickets", "status", status=503))
+    before = active_count()
+
+    def interrupt(_: object) -> None:
+        raise Interrupted
+
+    started = monotonic()
+    with pytest.raises(Interrupted):
+        fetch(V1, connection, ["notes", "tickets"], tmp_path, Watcher(interrupt, print, every=0.3))
+    assert monotonic() - started < 4
+    assert active_count() - before <= 2  # the sandbox's own, one per connection
+
+
+def test_a_fault_of_the_project_itself_is_told_with_its_kind(connection: Connection, tmp_path: Path) -> None:
+    listings = fetch(V1, replace(connection), ["notes"], tmp_path / "missing", SILENT)
+    assert [type(one.error) for one in listings.failed] == [FileNotFoundError]
