@@ -1,0 +1,123 @@
+"""The floor: the same listings in the same tables, by hand, with no library above the wire and the warehouse.
+
+Threads, http.client, orjson, pyarrow and DuckDB. It retries nothing, rejects nothing, reports
+nothing and forgets nothing it holds in memory: it only shows what the machine can do at best.
+
+    python -m benchmarks.floor BASE_URL EMAIL API_KEY FILE.duckdb
+"""
+
+import http.client
+import sys
+from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from crm_assets.api.v1 import V1
+from crm_assets.schemas.columns import column_name, columns_of
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ARROW = {
+    "bigint": pa.int64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "double": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "json": pa.string(),
+}
+SQL = {
+    "bigint": "BIGINT",
+    "text": "VARCHAR",
+    "bool": "BOOLEAN",
+    "double": "DOUBLE",
+    "timestamp": "TIMESTAMPTZ",
+    "json": "JSON",
+}
+
+
+def records_of(base_url: str, login: str, path: str) -> list[dict[str, Any]]:
+    address = urlsplit(base_url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port or 80)
+    records: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        connection.request("GET", f"{path}?limit=100{cursor}", headers={"Authorization": f"Basic {login}"})
+        page = orjson.loads(connection.getresponse().read())["data"]
+        records += page
+        following = page[-1].pop("cursor", None) if page else None
+        if not following:
+            connection.close()
+            return records
+        cursor = f"&cursor={following}"
+
+
+def timestamp(value: Any) -> datetime | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return datetime.fromisoformat(value)
+    if number == 0:
+        return None
+    return EPOCH + timedelta(seconds=number / 1000 if abs(number) >= 10**11 else number)
+
+
+def array(data_type: str, values: list[Any]) -> pa.Array:
+    match data_type:
+        case "bigint":
+            values = [None if value is None else int(value) for value in values]
+        case "double":
+            values = [None if value is None else float(value) for value in values]
+        case "timestamp":
+            values = [timestamp(value) for value in values]
+        case "json":
+            values = [None if value is None else orjson.dumps(value).decode() for value in values]
+        case "text":
+            values = [value if value is None or isinstance(value, str) else str(value) for value in values]
+    return pa.array(values, ARROW[data_type])
+
+
+def table_of(resource: str, records: list[dict[str, Any]]) -> tuple[pa.Table, dict[str, str]]:
+    types = {column.field: (column.name, column.data_type.name) for column in columns_of(resource)}
+    fields = dict.fromkeys([*types, *(field for record in records for field in record)])
+    arrays, sql = {}, {}
+    for field in fields:
+        name, data_type = types.get(field, (column_name(field), "json"))
+        arrays[name] = array(data_type, [record.get(field) for record in records])
+        sql[name] = SQL[data_type]
+    return pa.table(arrays), sql
+
+
+def main(base_url: str, email: str, api_key: str, file: str) -> None:
+    started = perf_counter()
+    login = b64encode(f"{email}:{api_key}".encode()).decode()
+    paths = {row["name"]: row["endpoint"]["path"] for row in V1["resources"]}
+
+    def fetched(resource: str) -> tuple[str, pa.Table, dict[str, str]]:
+        return resource, *table_of(resource, records_of(base_url, login, paths[resource]))
+
+    with ThreadPoolExecutor(len(paths)) as threads:
+        tables = list(threads.map(fetched, paths))
+    connection = duckdb.connect(file)
+    connection.execute("CREATE SCHEMA IF NOT EXISTS crm; BEGIN")
+    for resource, listing, sql in tables:
+        connection.register("listing", listing)
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in sql.items())
+        connection.execute(f'CREATE TABLE IF NOT EXISTS crm."{resource}" ({columns})')
+        connection.execute(f'DELETE FROM crm."{resource}" WHERE id IN (SELECT id FROM listing)')
+        connection.execute(f'INSERT INTO crm."{resource}" BY NAME SELECT * FROM listing')
+        connection.unregister("listing")
+    connection.execute("COMMIT")
+    connection.close()
+    print(f"{perf_counter() - started:.3f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,125 @@
+"""The eleven assets: one subsettable multi-asset, so that one run fetches at once and loads at once."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import dlt
+from dagster_dlt import DagsterDltTranslator
+from dagster_dlt.translator import DltResourceTranslatorData
+
+from crm_assets.api.connection import Connection
+from crm_assets.api.guide import Endpoint
+from crm_assets.api.source import TABLES, crm_resources
+from crm_assets.errors import CrmAssetsError
+from crm_assets.metadata import declared_schema, materialization_metadata
+from crm_assets.project import data_directory
+from crm_assets.resources import CrmApi, Warehouse
+from crm_assets.schemas import MODELS
+from crm_assets.sync.fetch import Incomplete, fetch
+from crm_assets.sync.progress import watcher_or_log
+from crm_assets.sync.spool import working_directory
+from crm_assets.sync.tables import facts
+
+GROUP = "crm"
+OWNERS = ["team:crm"]
+TABLE = TABLES["v1"]
+MOST_RETRIES = 1
+"""How often a step tries again what did not land because the CRM or the warehouse was busy."""
+RETRY_PAUSE = 10.0
+"""Seconds before it does."""
+
+crm_api_asset = dg.AssetSpec(
+    "crm_api",
+    description="The CRM itself, behind its REST API. Upstream of all tables; nothing here changes it.",
+    group_name=GROUP,
+    kinds={"api"},
+)
+
+
+class CrmTranslator(DagsterDltTranslator):
+    """Names, groups and describes each dlt resource of the CRM as an asset."""
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        """Return the asset of one resource."""
+        name = data.resource.name
+        endpoint = next(row["endpoint"] for row in TABLE["resources"] if row["name"] == name)
+        spec = super().get_asset_spec(data)
+        return spec.replace_attributes(
+            key=asset_key(name),
+            deps=[crm_api_asset.key],
+            description=MODELS[name].__doc__,
+            group_name=GROUP,
+            owners=OWNERS,
+            tags={"source": "crm", "paging": endpoint.get("paginator", {"type": "single_page"})["type"]},
+            kinds={"dlt", dlt.config.get("warehouse.destination") or "duckdb"},
+            skippable=True,
+            metadata={
+                **spec.metadata,
+                "dagster/column_schema": declared_schema(name),
+                "endpoint": _link(endpoint),
+            },
+        )
+
+
+def asset_key(resource: str) -> dg.AssetKey:
+    """Return the key of the asset that holds `resource`."""
+    return dg.AssetKey([GROUP, resource])
+
+
+def _link(endpoint: Endpoint) -> dg.MetadataValue:
+    base_url: Any = dlt.config.get("sources.crm.base_url")
+    if not isinstance(base_url, str) or not base_url.startswith("http"):
+        return dg.MetadataValue.text(endpoint["path"])
+    return dg.MetadataValue.url(base_url.rstrip("/") + endpoint["path"])
+
+
+def _specs() -> list[dg.AssetSpec]:
+    nowhere = Connection("https://crm.invalid", email="", api_key="")
+    resources, _ = crm_resources(TABLE, nowhere)
+    translator = CrmTranslator()
+    return [translator.get_asset_spec(DltResourceTranslatorData(resource=one, pipeline=None)) for one in resources]
+
+
+@dg.multi_asset(name="crm", specs=_specs(), can_subset=True)
+def crm(
+    context: dg.AssetExecutionContext, crm_api: CrmApi, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Fetch all selected resources at once, load all complete listings together, report each table."""
+    watcher = watcher_or_log(context.log.info)
+    try:
+        with working_directory(data_directory() / "runs", context.run.run_id) as directory:
+            with crm_api.connection() as connection:
+                listings = fetch(crm_api.table(), connection, _wanted(context), directory, watcher)
+            if listings.complete:
+                with warehouse.open(watcher.say) as destination:
+                    loaded = warehouse.load(destination, [one.spooled for one in listings.complete], directory)
+                    tables = facts(loaded.pipeline, [one.resource for one in listings.complete])
+                for one in listings.complete:
+                    metadata = materialization_metadata(one, loaded, tables[one.resource])
+                    yield dg.MaterializeResult(asset_key=asset_key(one.resource), metadata=metadata)
+        if listings.failed:
+            raise Incomplete(listings)
+    except CrmAssetsError as error:
+        # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
+        if error.worth_retrying and context.retry_number < MOST_RETRIES:
+            watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
+            raise dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE) from error
+        metadata = {"reason": dg.MetadataValue.text(error.reason)}
+        raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+
+
+def _wanted(context: dg.AssetExecutionContext) -> list[str]:
+    selected = [key.path[-1] for key in context.selected_asset_keys]
+    landed = _landed(context) if context.retry_number else set()
+    return [name for name in MODELS if name in selected and name not in landed]
+
+
+def _landed(context: dg.AssetExecutionContext) -> set[str]:
+    """What an earlier attempt of this step has brought to the warehouse already."""
+    entries = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return {
+        entry.dagster_event.asset_key.path[-1]
+        for entry in entries
+        if entry.dagster_event and entry.dagster_event.asset_key
+    }

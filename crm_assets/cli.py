@@ -1,0 +1,158 @@
+"""The `crm-assets` command."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from crm_assets.errors import CrmAssetsError, Reason, SettingError
+from crm_assets.project import DAGSTER_HOME, ROOT, settle
+
+EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5}
+"""What went wrong, for scripts. 0 is success; several different faults at once are 1."""
+
+app = typer.Typer(
+    name="crm-assets",
+    help="Loads a CRM into your warehouse.\n\n"
+    "Exit codes: 0 all is well, 1 some data did not load, 2 a setting or an argument is wrong, 3 the CRM refused the "
+    "login, 4 the CRM is not available, 5 the warehouse refused the load, 130 you cancelled.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    settle()
+    os.environ.setdefault("DAGSTER_HOME", str(DAGSTER_HOME))
+    DAGSTER_HOME.mkdir(exist_ok=True)
+    app()
+
+
+@app.command()
+def sync(
+    resources: Annotated[
+        list[str] | None, typer.Argument(help="Names of the resources to load; all eleven if none is named.")
+    ] = None,
+) -> None:
+    """Load the resources into the warehouse and print what landed.
+
+    The run is recorded by Dagster, so `make dev` shows it too.
+    """
+    from crm_assets.run import run
+    from crm_assets.terminal import print_landed, progress
+
+    with _explained():
+        with progress(_out):
+            outcome = run(resources or [])
+        if outcome.landed:
+            print_landed(_out, outcome.landed)
+    if outcome.problem:
+        _fail(outcome.problem, {outcome.reason})
+
+
+@app.command()
+def ping() -> None:
+    """Check address and login: one request per resource, a table of answers.
+
+    Exits with 0 when every resource answered with a page of records.
+    """
+    from crm_assets.api.ping import ping as ask
+    from crm_assets.resources import CrmApi
+    from crm_assets.terminal import print_answers
+
+    with _explained():
+        crm_api = CrmApi()
+        table = crm_api.table()
+        with crm_api.connection() as connection:
+            answers = [ask(table, row, connection) for row in table["resources"]]
+        print_answers(_out, connection.base_url, answers)
+    errors = [answer.error for answer in answers if answer.error]
+    if errors:
+        _fail("\n".join(dict.fromkeys(f"{error.why}. {error.advice}" for error in errors)), {e.reason for e in errors})
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the setting sandbox.port if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Two sandboxes with one seed hold the same records.")] = 1,
+    latency: Annotated[float, typer.Option(help="Seconds that each answer takes longer.")] = 0.0,
+    count: Annotated[
+        list[str] | None, typer.Option(help="How many records, e.g. contacts=1000000. Repeatable.")
+    ] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="What goes wrong, e.g. tickets=503x2. Repeatable.")] = None,
+) -> None:
+    """Start the sandbox CRM alone, until Ctrl-C. Its page at / says what it holds."""
+    from crm_assets.sandbox.service import serve
+    from crm_assets.settings import SandboxSettings
+
+    with _explained():
+        fixed = port or SandboxSettings.read().port
+        try:
+            serve(port=fixed, seed=seed, latency=latency, counts=count or [], faults=fault or [])
+        except (OSError, ValueError) as error:
+            raise SettingError(f"The sandbox cannot start: {getattr(error, 'strerror', None) or error}.") from None
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
+) -> None:
+    """Open the Dagster UI with its daemon, and the sandbox CRM while `base_url` is `sandbox`. Until Ctrl-C."""
+    from crm_assets.sandbox.running import sandbox_url
+    from crm_assets.settings import CrmSettings, SandboxSettings
+
+    with _explained():
+        settings = CrmSettings.read()
+        fixed = SandboxSettings.read().port
+        with sandbox_url(fixed, own_port=fixed) if settings.is_sandbox else nullcontext(settings.base_url) as url:
+            _out.print(f"CRM at {url}, Dagster at http://127.0.0.1:{port}")
+            _until_ended(
+                [
+                    sys.executable,
+                    "-m",
+                    "dagster",
+                    "dev",
+                    "-w",
+                    str(ROOT / "workspace.yaml"),
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    str(port),
+                ]
+            )
+
+
+def _until_ended(command: list[str]) -> None:
+    with subprocess.Popen(command) as process:  # noqa: S603 - our own command
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except CrmAssetsError as error:
+        _fail(str(error), {error.reason})
+    except KeyboardInterrupt:
+        _err.print("Cancelled.")
+        raise typer.Exit(130) from None
+
+
+def _fail(problem: str, reasons: AbstractSet[Reason]) -> NoReturn:
+    _err.print(problem, style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(EXIT_CODES[next(iter(reasons))] if len(reasons) == 1 else 1)

@@ -1,0 +1,22 @@
+"""What Dagster loads: composition, nothing else."""
+
+from crm_assets.project import settle
+
+settle()
+
+import dagster as dg  # noqa: E402 - dlt, which the imports below bring, must find the project settled
+
+from crm_assets.assets import crm, crm_api_asset  # noqa: E402
+from crm_assets.resources import CrmApi, Warehouse  # noqa: E402
+
+MAIN_JOB = "crm_all"
+"""The job that loads everything; `make sync` runs it."""
+
+_crm_api = CrmApi()
+
+defs = dg.Definitions(
+    assets=[crm_api_asset, crm],
+    jobs=[dg.define_asset_job(MAIN_JOB, selection=dg.AssetSelection.groups("crm").materializable())],
+    resources={"crm_api": _crm_api, "warehouse": Warehouse(crm_api=_crm_api)},
+    executor=dg.in_process_executor,
+)

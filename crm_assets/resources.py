@@ -1,0 +1,125 @@
+"""The two ends of the way as Dagster resources: the CRM and the warehouse."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import dlt
+from dlt.common.destination import Destination
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
+from pydantic import Field
+
+from crm_assets.api.connection import Connection
+from crm_assets.api.guide import EndpointTable
+from crm_assets.api.source import TABLES
+from crm_assets.project import data_directory
+from crm_assets.sandbox.running import sandbox_url
+from crm_assets.sandbox.server import API_KEY, EMAIL
+from crm_assets.settings import CrmSettings, SandboxSettings, WarehouseSettings
+from crm_assets.sync.duckdb_file import held
+from crm_assets.sync.load import Loaded, load
+from crm_assets.sync.spool import Spooled
+
+Log = Callable[[str], None]
+
+
+class CrmApi(dg.ConfigurableResource[None]):
+    """The CRM: address, login, page size. What is left empty comes from dlt's settings `sources.crm`.
+
+    E-mail and API key come from there only, so that they can never stand in a run's configuration.
+    """
+
+    base_url: str | None = Field(default=None, description="Instead of `sources.crm.base_url`, for this run.")
+    page_size: int | None = Field(default=None, description="Instead of `sources.crm.page_size`, for this run.")
+
+    def settings(self) -> CrmSettings:
+        """Return the settings of the CRM.
+
+        Raises:
+            SettingError: one is missing or malformed.
+        """
+        return CrmSettings.read(base_url=self.base_url, page_size=self.page_size)
+
+    def table(self) -> EndpointTable:
+        """Return the endpoint table of the chosen API."""
+        return TABLES[self.settings().api]
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Connect to the CRM; when it is the sandbox, to the one that runs, or else to one of its own.
+
+        Raises:
+            SettingError: a setting is missing or malformed.
+        """
+        settings = self.settings()
+        if not settings.is_sandbox:
+            email, api_key = settings.login()
+            yield Connection(settings.base_url, email, api_key, settings.page_size)
+            return
+        with sandbox_url(SandboxSettings.read().port) as url:
+            yield Connection(url, EMAIL, API_KEY, settings.page_size)
+
+
+class Warehouse(dg.ConfigurableResource[None]):
+    """The warehouse. What is left empty comes from dlt's settings `warehouse`."""
+
+    crm_api: dg.ResourceDependency[CrmApi]
+    destination: str | None = Field(default=None, description="Instead of `warehouse.destination`, for this run.")
+    dataset: str | None = Field(default=None, description="Instead of `warehouse.dataset`, for this run.")
+
+    def settings(self) -> WarehouseSettings:
+        """Return the settings of the warehouse.
+
+        Raises:
+            SettingError: one is missing or malformed.
+        """
+        return WarehouseSettings.read(destination=self.destination, dataset=self.dataset)
+
+    def dataset_name(self) -> str:
+        """Return the dataset that the tables are in. The sandbox never writes into a real CRM's."""
+        dataset = self.settings().dataset
+        return f"{dataset}_sandbox" if self.crm_api.settings().is_sandbox else dataset
+
+    @contextmanager
+    def open(self, log: Log) -> Iterator[Destination[Any, Any]]:
+        """Open the destination for writing; the file of DuckDB stays ours until the end.
+
+        Raises:
+            WarehouseLocked: another process kept the DuckDB file open for too long.
+            WarehouseError: the DuckDB file cannot be opened.
+            SettingError: a setting is missing or malformed.
+        """
+        settings = self.settings()
+        destination = _destination(settings.destination)
+        file = duckdb_path(destination)
+        guard = (
+            held(file, memory_limit=settings.memory_limit, lock_timeout=settings.lock_timeout, log=log)
+            if file
+            else nullcontext()
+        )
+        with guard:
+            yield destination
+
+    def load(self, destination: Destination[Any, Any], listings: Sequence[Spooled], directory: Path) -> Loaded:
+        """Merge `listings` into the tables of the dataset, with dlt's files in `directory`.
+
+        Raises:
+            WarehouseError: the warehouse refused the load.
+        """
+        return load(listings, destination, self.dataset_name(), directory)
+
+
+def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
+    """Return the file of a DuckDB destination; None for every other destination."""
+    if destination.destination_name != "duckdb":
+        return None
+    config = destination.configuration(DuckDbClientConfiguration()._bind_dataset_name(dataset_name="crm"))
+    return Path(config.credentials.database)
+
+
+def _destination(name: str) -> Destination[Any, Any]:
+    if name == "duckdb" and dlt.secrets.get("destination.duckdb.credentials") is None:
+        return dlt.destinations.duckdb(str(data_directory() / "warehouse.duckdb"))
+    return dlt.destination(name)

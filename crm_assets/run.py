@@ -1,0 +1,71 @@
+"""Run the main job in this process, recorded by Dagster's instance, and say what came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import dagster as dg
+
+from crm_assets.api.guide import select
+from crm_assets.assets import TABLE, asset_key
+from crm_assets.definitions import MAIN_JOB, defs
+from crm_assets.errors import Reason
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One table that was loaded, with the metadata of its materialization by name."""
+
+    resource: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run. `problem` is None, and `reason` without meaning, when everything landed."""
+
+    landed: Sequence[Landed]
+    problem: str | None
+    reason: Reason
+
+
+def run(resources: Sequence[str]) -> Outcome:
+    """Load `resources`, or all of them if there are none, and return what landed.
+
+    Raises:
+        EndpointTableError: a name is not known.
+        KeyboardInterrupt: somebody ended the run.
+    """
+    rows = select(TABLE, resources or None)
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
+            instance=instance,
+            asset_selection=[asset_key(row["name"]) for row in rows],
+            run_config=_QUIET,
+            raise_on_error=False,
+        )
+    return Outcome([_landed(event) for event in result.get_asset_materialization_events()], *_problem(result))
+
+
+def _landed(event: dg.DagsterEvent) -> Landed:
+    materialization = event.step_materialization_data.materialization
+    values = {name: value.value for name, value in materialization.metadata.items()}
+    return Landed(materialization.asset_key.path[-1], values)
+
+
+def _problem(result: dg.ExecuteInProcessResult) -> tuple[str | None, Reason]:
+    if result.success:
+        return None, "data"
+    for event in reversed(result.all_events):
+        if not event.is_step_failure:
+            continue
+        failure = event.step_failure_data.user_failure_data
+        if failure and failure.description and "reason" in failure.metadata:
+            return failure.description, cast(Reason, failure.metadata["reason"].value)
+        if event.step_failure_data.error:
+            if event.step_failure_data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                raise KeyboardInterrupt
+            return event.step_failure_data.error.to_string(), "data"
+    return "The run failed before its step began; see the run in the Dagster UI.", "data"

@@ -1,0 +1,139 @@
+"""A sandbox CRM, a warehouse of its own for each test, and runs of the assets in this process."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm_assets.project import settle
+
+settle()
+
+import dagster as dg  # noqa: E402 - dlt must find the project settled
+import duckdb  # noqa: E402
+
+from crm_assets.api.connection import Connection  # noqa: E402
+from crm_assets.api.guide import EndpointTable  # noqa: E402
+from crm_assets.api.v1 import V1  # noqa: E402
+from crm_assets.assets import asset_key  # noqa: E402
+from crm_assets.definitions import defs  # noqa: E402
+from crm_assets.sandbox.server import Sandbox  # noqa: E402
+
+EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"
+SMALL = {
+    "contacts": 250,
+    "companies": 30,
+    "deals": 120,
+    "notes": 20,
+    "tasks": 20,
+    "events": 10,
+    "milestone": 3,
+    "campaigns": 5,
+    "documents": 10,
+    "ticket_filters": 4,
+    "tickets": 20,
+}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A small CRM with a login of its own."""
+    with Sandbox(SMALL, email=EMAIL, api_key=API_KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(sandbox: Sandbox) -> Connection:
+    """The login of the sandbox."""
+    return Connection(sandbox.base_url, EMAIL, API_KEY)
+
+
+@pytest.fixture
+def impatient() -> EndpointTable:
+    """The endpoint table of v1 with retries that hardly wait."""
+    defaults = V1["resource_defaults"]
+    handler = {**defaults["endpoint"]["error_handler"], "backoff_factor": 0.01}
+    return {**V1, "resource_defaults": {**defaults, "endpoint": {**defaults["endpoint"], "error_handler": handler}}}  # type: ignore[typeddict-item]
+
+
+class Warehouse:
+    """A DuckDB file of one test, looked at from outside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of `sql`."""
+        with duckdb.connect(str(self.path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def tables(self, dataset: str = "crm") -> dict[str, int]:
+        """Return the number of rows of each table of `dataset` that is not dlt's own."""
+        names = self.query(
+            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{dataset}'"
+            " AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\'"
+        )
+        return {name: self.query(f'SELECT count(*) FROM {dataset}."{name}"')[0][0] for (name,) in names}
+
+    def columns(self, table: str, dataset: str = "crm") -> dict[str, str]:
+        """Return the type of each column of `table`."""
+        return dict(
+            self.query(
+                "SELECT column_name, data_type FROM information_schema.columns"
+                f" WHERE table_schema = '{dataset}' AND table_name = '{table}'"
+            )
+        )
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """A DuckDB file of this test, and settings that point the project at it and at the sandbox."""
+    path = tmp_path / "data" / "warehouse.duckdb"
+    monkeypatch.setenv("DLT_LOCAL_DIR", str(tmp_path))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(path))
+    monkeypatch.setenv("SOURCES__CRM__BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("SOURCES__CRM__EMAIL", EMAIL)
+    monkeypatch.setenv("SOURCES__CRM__API_KEY", API_KEY)
+    return Warehouse(path)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of this test, on disk."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as temporary:
+        yield temporary
+
+
+Materialize = Callable[..., dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def materialize(warehouse: Warehouse, instance: dg.DagsterInstance) -> Materialize:
+    """Run the assets of the given resources, all for none, against the sandbox into the warehouse."""
+
+    def run(resources: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+        return defs.resolve_job_def("crm_all").execute_in_process(
+            instance=instance,
+            asset_selection=[asset_key(name) for name in resources] or None,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+
+    return run
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Return what the failed step says."""
+    data = next(event for event in result.all_events if event.is_step_failure).step_failure_data
+    assert data.user_failure_data is not None
+    return str(data.user_failure_data.description)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment without the project's settings, with `changes`."""
+    ours = ("SOURCES__", "WAREHOUSE__", "DESTINATION__", "DAGSTER_", "DLT_", "SANDBOX__")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | changes

@@ -1,0 +1,153 @@
+"""The `crm-assets` command as a script sees it."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from crm_assets.project import ROOT
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, environment
+
+COMMAND = str(Path(sys.executable).parent / "crm-assets")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
+    """The environment of a person whose CRM is the sandbox of this test."""
+    (tmp_path / "home").mkdir()
+    return environment(
+        SOURCES__CRM__BASE_URL=sandbox.base_url,
+        SOURCES__CRM__EMAIL=EMAIL,
+        SOURCES__CRM__API_KEY=API_KEY,
+        DLT_PROJECT_DIR=str(ROOT),
+        DLT_LOCAL_DIR=str(tmp_path),
+        DAGSTER_HOME=str(tmp_path / "home"),
+    )
+
+
+@pytest.fixture
+def crm_assets(settings: dict[str, str], tmp_path: Path) -> Run:
+    """Run `crm-assets` from another directory than the project's."""
+
+    def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, *arguments], env=settings | changes, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_sync_loads_everything_and_ends_with_a_line_per_table(crm_assets: Run, tmp_path: Path) -> None:
+    done = crm_assets("sync")
+    assert done.returncode == 0, done.stderr
+    head, *lines = [line.split() for line in done.stdout.splitlines()]
+    assert head == ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
+    assert {line[0]: int(line[1]) for line in lines} == SMALL
+    assert lines[0][-1] == "warehouse.crm.contacts"
+    with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as warehouse:
+        assert warehouse.execute("SELECT count(*) FROM crm.contacts").fetchall() == [(250,)]
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_sync_loads_only_what_is_named(crm_assets: Run) -> None:
+    done = crm_assets("sync", "deals", "notes")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["resource", "deals", "notes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "fault", "code", "words"),
+    [
+        (["sync", "leads"], {}, None, 2, "Unknown resource: leads. Known: contacts"),
+        (["sync"], {"SOURCES__CRM__BASE_URL": "api.example.com"}, None, 2, "sources.crm.base_url cannot be used"),
+        (["sync"], {"SOURCES__CRM__API_KEY": "wr0ng"}, None, 3, "sources.crm.api_key"),
+        (["sync", "deals", "notes"], {}, Fault("deals", "html"), 1, "deals: HTTP 200 with an HTML page"),
+        (["ping"], {"SOURCES__CRM__API_KEY": "wr0ng"}, None, 3, "sources.crm.api_key"),
+        (["ping"], {}, Fault("deals", "status"), 4, "HTTP 503"),
+        (["ping"], {"SOURCES__CRM__BASE_URL": "http://127.0.0.1:1"}, None, 4, "Connection refused"),
+        (["sync", "--nonsense"], {}, None, 2, "No such option"),
+    ],
+)
+def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
+    crm_assets: Run,
+    sandbox: Sandbox,
+    arguments: list[str],
+    changes: dict[str, str],
+    fault: Fault | None,
+    code: int,
+    words: str,
+) -> None:
+    if fault:
+        sandbox.fault(fault)
+    done = crm_assets(*arguments, **changes)
+    assert words in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "wr0ng" not in done.stdout + done.stderr
+
+
+def test_sync_names_the_process_that_has_the_warehouse_open(crm_assets: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")):
+        done = crm_assets("sync", "notes", WAREHOUSE__LOCK_TIMEOUT="0")
+    assert done.returncode == 5
+    assert "warehouse.lock_timeout" in done.stderr
+
+
+def test_ping_shows_what_each_resource_answered(crm_assets: Run, sandbox: Sandbox) -> None:
+    done = crm_assets("ping")
+    assert done.returncode == 0
+    address, _, *lines = done.stdout.splitlines()
+    assert address == sandbox.base_url
+    assert {line.split()[0]: line.split()[1:3] for line in lines} == {
+        name: ["ok", str(min(count, 100) if name in ("contacts", "companies", "deals", "campaigns") else count)]
+        for name, count in SMALL.items()
+    }
+    assert set(sandbox.requests.values()) == {1}
+
+
+def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_it_was(
+    sandbox: Sandbox, settings: dict[str, str], tmp_path: Path
+) -> None:
+    asked = sandbox.fault(Fault("notes", "hang"))
+    with subprocess.Popen(
+        [COMMAND, "sync"], env=settings, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()  # progress of the listing that hangs: the others are read
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    asked.release.set()
+    assert process.returncode == 130
+    assert "Cancelled" in said
+    assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+    assert not list((tmp_path / "data" / "runs").iterdir())
+
+
+def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(crm_assets: Run) -> None:
+    done = crm_assets("--help")
+    for word in ("sync", "ping", "sandbox", "dev", "130"):
+        assert word in done.stdout
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, crm_assets.cli; print('dagster' in sys.modules, 'dlt' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.split() == ["False", "False"]
+
+
+def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Run, tmp_path: Path) -> None:
+    done = crm_assets("sync", "milestone", "campaigns", SOURCES__CRM__BASE_URL="sandbox", SANDBOX__PORT="1")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"warehouse\.\S+", done.stdout) == [
+        "warehouse.crm_sandbox.milestone",
+        "warehouse.crm_sandbox.campaigns",
+    ]

@@ -1,0 +1,60 @@
+"""The code location loads everywhere, with nothing set."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crm_assets.definitions import defs
+from crm_assets.project import ROOT
+from crm_assets_tests.conftest import environment
+
+DAGSTER = [sys.executable, "-m", "dagster"]
+
+
+def test_the_definitions_are_valid() -> None:
+    type(defs).validate_loadable(defs)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["asset", "list", "-m", "crm_assets.definitions"],
+        ["definitions", "validate", "-w", str(ROOT / "workspace.yaml")],
+    ],
+)
+def test_the_code_location_loads_with_an_empty_environment_from_another_directory(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*DAGSTER, *arguments],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": environment()["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_definitions_brings_little_beside_dagster_and_dlt() -> None:
+    script = "import crm_assets.definitions, sys; print(*(m for m in ('rich', 'typer', 'duckdb') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "typer" not in done.stdout
+
+
+def test_api_schemas_and_sync_know_no_dagster() -> None:
+    script = (
+        "import crm_assets.api.source, crm_assets.api.ping, crm_assets.sync.fetch, crm_assets.sync.load, "
+        "crm_assets.sync.tables, crm_assets.sync.duckdb_file, sys; print('dagster' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+def test_no_address_of_a_package_registry_is_in_the_lock_file() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert lock.count("==") > 50
+    assert lock.count("--hash=sha256:") >= lock.count("==")

@@ -1,0 +1,89 @@
+"""Settings: found where dlt finds them, refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from crm_assets.errors import SettingError
+from crm_assets.resources import CrmApi, Warehouse
+from crm_assets.settings import CrmSettings, WarehouseSettings
+
+
+def test_as_shipped_the_crm_is_the_sandbox_and_its_tables_keep_out_of_a_real_crms_dataset() -> None:
+    assert CrmSettings.read().is_sandbox
+    assert Warehouse(crm_api=CrmApi()).dataset_name() == "crm_sandbox"
+
+
+def test_a_real_crms_tables_go_to_the_dataset_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Warehouse(crm_api=CrmApi(base_url="https://api.example.com")).dataset_name() == "crm"
+    monkeypatch.setenv("WAREHOUSE__DATASET", "sales")
+    assert Warehouse(crm_api=CrmApi(base_url="https://api.example.com")).dataset_name() == "sales"
+    assert Warehouse(crm_api=CrmApi()).dataset_name() == "sales_sandbox"
+
+
+def test_the_environment_goes_before_the_file_and_a_run_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__CRM__BASE_URL", "https://crm.example.com/")
+    assert CrmSettings.read().base_url == "https://crm.example.com"
+    assert CrmApi(base_url="sandbox").settings().is_sandbox
+
+
+def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
+    monkeypatch.setenv("SOURCES__CRM__API_KEY", "0012")
+    assert CrmSettings.read().login() == ("me@example.com", "0012")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SOURCES__CRM__BASE_URL", "api.example.com", "must be an address"),
+        ("SOURCES__CRM__BASE_URL", "ftp://api.example.com", "must be an address"),
+        ("SOURCES__CRM__BASE_URL", "https://me:pass@api.example.com", "must not contain a login"),
+        ("SOURCES__CRM__PAGE_SIZE", "many", "valid integer"),
+        ("SOURCES__CRM__PAGE_SIZE", "0", "greater than or equal to 1"),
+        ("SOURCES__CRM__API", "v9", "'v1'"),
+        ("WAREHOUSE__MEMORY_LIMIT", "lots", "match pattern"),
+        ("WAREHOUSE__LOCK_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("WAREHOUSE__DATASET", 'crm"; DROP', "match pattern"),
+    ],
+)
+def test_a_malformed_setting_is_named_with_its_file_and_variable_but_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    section = WarehouseSettings if variable.startswith("WAREHOUSE") else CrmSettings
+    with pytest.raises(SettingError) as error:
+        section.read()
+    message = str(error.value)
+    name = variable.lower().replace("__", ".")
+    assert message.startswith(f"{name} cannot be used: ")
+    assert words in message
+    assert ".dlt/config.toml" in message
+    assert variable in message
+    assert "me:pass" not in message
+
+
+def test_missing_secrets_are_named_with_the_file_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__CRM__BASE_URL", "https://api.example.com")
+    with pytest.raises(SettingError) as error:
+        CrmSettings.read().login()
+    assert str(error.value).splitlines() == [
+        f"sources.crm.{name} is not set. Set `{name}` under [sources.crm] in .dlt/secrets.toml, "
+        f"or SOURCES__CRM__{name.upper()} in the environment."
+        for name in ("email", "api_key")
+    ]
+
+
+def test_a_secret_is_not_in_the_representation_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
+    monkeypatch.setenv("SOURCES__CRM__API_KEY", "very-secret")
+    settings = CrmSettings.read()
+    assert "very-secret" not in f"{settings!r}{settings.model_dump_json()}"
+    assert "me@example.com" not in f"{settings!r}{settings.model_dump_json()}"
+
+
+def test_every_setting_is_described_in_the_readme() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for section in (CrmSettings, WarehouseSettings):
+        for name in section.model_fields:
+            assert f"`{section.section}.{name}`" in readme
