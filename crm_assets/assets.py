@@ -55,7 +55,6 @@ class CrmTranslator(DagsterDltTranslator):
             kinds={"dlt", dlt.config.get("warehouse.destination") or "duckdb"},
             skippable=True,
             metadata={
-                **spec.metadata,
                 "dagster/column_schema": declared_schema(name),
                 "endpoint": _link(endpoint),
             },

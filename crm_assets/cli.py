@@ -134,6 +134,8 @@ def dev(
 
 
 def _until_ended(command: list[str]) -> None:
+    # A shell that starts this in the background leaves SIGINT ignored, and Dagster would then ignore SIGTERM too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command) as process:  # noqa: S603 - our own command
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:

@@ -65,16 +65,23 @@ def _actual_schema(resource: str, columns: TTableSchemaColumns) -> dg.TableSchem
 def _preview(table: TableFacts) -> str:
     if not table.preview:
         return "*The table is empty.*"
-    filled = [
-        index for index in range(len(table.preview_columns)) if any(row[index] is not None for row in table.preview)
-    ]
-    shown = filled[:_PREVIEW_COLUMNS]
+    shown = _telling(table)[:_PREVIEW_COLUMNS]
     lines = [
         [table.preview_columns[index] for index in shown],
         ["---"] * len(shown),
         *([_cell(row[index]) for index in shown] for row in table.preview),
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _telling(table: TableFacts) -> list[int]:
+    """Return the columns that say something about the previewed rows, JSON after the others."""
+    filled = [
+        index
+        for index in range(len(table.preview_columns))
+        if any(row[index] not in (None, "", "[]", "{}") for row in table.preview)
+    ]
+    return sorted(filled, key=lambda index: table.columns[table.preview_columns[index]]["data_type"] == "json")
 
 
 def _cell(value: Any) -> str:

@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
+from socket import socket
 
 import duckdb
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from crm_assets.project import ROOT
 from crm_assets.sandbox.faults import Fault
@@ -151,3 +156,39 @@ def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets
         "warehouse.crm_sandbox.milestone",
         "warehouse.crm_sandbox.campaigns",
     ]
+
+
+def test_dev_opens_the_ui_beside_the_sandbox_and_ends_whole_on_sigterm(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    ui, crm = free_port(), free_port()
+    as_in_the_background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # a shell leaves SIGINT ignored there
+    with subprocess.Popen(
+        [*as_in_the_background, COMMAND, "dev", "--port", str(ui)],
+        env=settings | {"SOURCES__CRM__BASE_URL": "sandbox", "SANDBOX__PORT": str(crm)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            said = list(takewhile(lambda line: "Serving dagster-webserver" not in line, process.stdout))
+            assert f"CRM at http://127.0.0.1:{crm}, Dagster at http://127.0.0.1:{ui}\n" in said
+            assert requests.get(f"http://127.0.0.1:{crm}/", timeout=10).headers["Server"] == "crm-assets-sandbox"
+            with requests.Session() as session:  # it says so just before it listens
+                session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
+                assert session.get(f"http://127.0.0.1:{ui}/server_info", timeout=10).status_code == 200
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert process.returncode == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{crm}/", timeout=1)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

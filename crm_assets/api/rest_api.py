@@ -4,6 +4,7 @@
 session: dlt's own configuration knows none of the three, and refuses them.
 """
 
+from dlt.common import jsonpath
 from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
 from dlt.sources.rest_api.typing import EndpointResource, RESTAPIConfig
 
@@ -38,7 +39,9 @@ def rest_api_config(table: EndpointTable, row: Resource, connection: Connection,
 
 def _resource(name: str, endpoint: Endpoint, connection: Connection) -> EndpointResource:
     paginator = endpoint["paginator"]
-    asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": endpoint["data_selector"]}
+    # dlt would parse a selector given as text anew for every page.
+    selector = jsonpath.compile_path(endpoint["data_selector"])
+    asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": selector}
     if paginator["type"] == "cursor":
         asked["params"] = {"limit": connection.page_size or paginator["limit"]}
         asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"])

@@ -8,6 +8,7 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
+import pyarrow as pa
 from dlt.extract import DltResource
 
 from crm_assets.api.connection import Connection, Traffic
@@ -78,6 +79,8 @@ def fetch(
     Raises:
         EndpointTableError: a name is not in the table.
     """
+    # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
+    pa.set_memory_pool(pa.system_memory_pool())
     resources, traffic = crm_resources(table, connection, names)
     outcomes: SimpleQueue[Fetched | Failed] = SimpleQueue()
     readers = [_Reader(resource, connection, traffic[resource.name], directory, outcomes) for resource in resources]

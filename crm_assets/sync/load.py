@@ -31,6 +31,12 @@ _REJECTED_COLUMNS: TTableSchemaColumns = {
 }
 
 
+_DLT_CONFIG = {
+    "normalize.parquet_normalizer.add_dlt_load_id": True,
+    "load.truncate_staging_dataset": True,  # a second copy of the CRM would stay in the warehouse
+}
+
+
 @dataclass(frozen=True)
 class Loaded:
     """One load package that is in the warehouse, whole."""
@@ -61,7 +67,7 @@ def load(listings: Sequence[Spooled], destination: Destination[Any, Any], datase
         pipelines_dir=str(directory / "dlt"),
     )
     try:
-        with _json_as_text_is_meant(), dlt.config.values({"normalize.parquet_normalizer.add_dlt_load_id": True}):
+        with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
             info = pipeline.run(_spooled_source(listings), loader_file_format="parquet")
     except PipelineStepFailed as error:
         raise WarehouseError(_explained(error, dataset)) from error
