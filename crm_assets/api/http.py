@@ -6,10 +6,8 @@ because a body that is cut off or is not the expected JSON is as much a fault as
 
 from base64 import b64encode
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from functools import reduce
 from importlib.metadata import version
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tenacity.wait import wait_random
 
+from crm_assets.api.answers import problem_of, reason_of, retry_after, what_was_lost, without_login
 from crm_assets.api.connection import Connection, Traffic
 from crm_assets.api.guide import Endpoint, ErrorHandler
 from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused, UnexpectedAnswer
@@ -29,7 +28,6 @@ MOST_RETRY_AFTER = 300.0
 _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
-_EXCERPT = 120
 
 _CRM_DOWN = "Nothing to mend here: run it again when the CRM is back."
 _REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
@@ -88,7 +86,9 @@ class CrmSession(requests.Session):
         try:
             return super().send(request, **options)
         except requests.TooManyRedirects:
-            raise UnexpectedAnswer(self._resource, f"{_bare(request.url)} redirects in circles", _CHECK_URL) from None
+            raise UnexpectedAnswer(
+                self._resource, f"{without_login(request.url)} redirects in circles", _CHECK_URL
+            ) from None
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.
@@ -106,8 +106,8 @@ class CrmSession(requests.Session):
             return target
         raise UnexpectedAnswer(
             self._resource,
-            f"HTTP {response.status_code} from {_bare(response.url)} redirects to another place, "
-            f"{_bare(there.geturl())}; the login was not sent there",
+            f"HTTP {response.status_code} from {without_login(response.url)} redirects to another place, "
+            f"{without_login(there.geturl())}; the login was not sent there",
             f"If the CRM has moved, set the new address. {_CHECK_URL}",
         )
 
@@ -148,7 +148,7 @@ class _RetryingAdapter(HTTPAdapter):
         except _Fault as fault:
             attempts = retrying.statistics["attempt_number"]
             why = (
-                f"{fault} from {_bare(request.url)} after {attempts} "
+                f"{fault} from {without_login(request.url)} after {attempts} "
                 f"attempt{'s' * (attempts > 1)} in {monotonic() - started:.0f} s"
             )
             if _is_too_long(fault):
@@ -166,10 +166,10 @@ class _RetryingAdapter(HTTPAdapter):
             response._content = self._read(response)
         except requests.exceptions.SSLError as error:
             raise UnexpectedAnswer(
-                self._resource, f"no safe connection to {_bare(request.url)}: {_reason(error)}", _CHECK_URL
+                self._resource, f"no safe connection to {without_login(request.url)}: {reason_of(error)}", _CHECK_URL
             ) from None
         except requests.RequestException as error:
-            raise _Fault(_lost(error, self._connection)) from None
+            raise _Fault(what_was_lost(error, self._connection)) from None
         self._judge(response)
         return response
 
@@ -185,16 +185,19 @@ class _RetryingAdapter(HTTPAdapter):
         status = response.status_code
         if status in (401, 403):
             raise LoginRefused(
-                self._resource, f"HTTP {status} from {_bare(response.url)}: login refused", _CHECK_LOGIN, status=status
+                self._resource,
+                f"HTTP {status} from {without_login(response.url)}: login refused",
+                _CHECK_LOGIN,
+                status=status,
             )
         if status in self._handler["retry_on_status_codes"]:
-            raise _Fault(f"HTTP {status}", retry_after=_retry_after(response))
+            raise _Fault(f"HTTP {status}", retry_after=retry_after(response))
         if status >= 500:
-            raise CrmUnavailable(self._resource, f"HTTP {status} from {_bare(response.url)}", _CRM_DOWN)
+            raise CrmUnavailable(self._resource, f"HTTP {status} from {without_login(response.url)}", _CRM_DOWN)
         if status >= 400:
-            raise UnexpectedAnswer(self._resource, f"HTTP {status} from {_bare(response.url)}", _CHECK_URL)
+            raise UnexpectedAnswer(self._resource, f"HTTP {status} from {without_login(response.url)}", _CHECK_URL)
         if not response.is_redirect:
-            if problem := _problem(response, self._selector):
+            if problem := problem_of(response, self._selector):
                 raise _Fault(self._without_secrets(f"HTTP {status} with {problem}"), answered=True)
             self._traffic.pages += 1
 
@@ -221,11 +224,6 @@ class _RetryingAdapter(HTTPAdapter):
         return text
 
 
-def select(body: Any, selector: str) -> Any:
-    """Return what `selector`, a path of keys joined by dots, finds in `body`; None if nothing is there."""
-    return reduce(lambda part, key: part.get(key) if isinstance(part, dict) else None, selector.split("."), body)
-
-
 def _backoff(handler: ErrorHandler) -> Any:
     factor = handler["backoff_factor"]
     return wait_exponential(multiplier=factor, exp_base=2) + wait_random(0, factor * _JITTER)
@@ -240,67 +238,3 @@ def _fault_of(state: RetryCallState) -> _Fault:
 
 def _is_too_long(fault: _Fault) -> bool:
     return fault.retry_after is not None and fault.retry_after > MOST_RETRY_AFTER
-
-
-def _problem(response: requests.Response, selector: str) -> str | None:
-    content = response.content.lstrip()
-    if not content:
-        return "an empty body"
-    if content[:1] == b"<":
-        return "an HTML page instead of JSON"
-    try:
-        body = response.json()
-    except ValueError:
-        return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content)})"
-    found = select(body, selector)
-    if isinstance(found, list):
-        return None
-    if found is None:
-        return f"no list under `{selector}` in the JSON ({_excerpt(content)})"
-    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content)})"
-
-
-def _excerpt(content: bytes) -> str:
-    text = content[:_EXCERPT].decode(errors="replace")
-    return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    header = response.headers.get("Retry-After", "").strip()
-    if header.isdigit():
-        return float(header)
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time())
-    except ValueError:
-        return None
-
-
-def _lost(error: requests.RequestException, connection: Connection) -> str:
-    match error:
-        case requests.ConnectTimeout():
-            return f"no connection within {connection.connect_timeout:g} s"
-        case requests.ReadTimeout():
-            return f"no answer within {connection.read_timeout:g} s"
-        case requests.exceptions.ProxyError():
-            return f"the proxy did not connect ({_reason(error)})"
-        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
-            return "a body that was cut off"
-        case _:
-            return f"no connection ({_reason(error)})"
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the operating system said: the innermost cause, without the layers around it."""
-    inner: BaseException | None = error
-    while inner is not None:
-        error = inner
-        wrapped = getattr(error, "reason", None)
-        arguments = [argument for argument in error.args if isinstance(argument, BaseException)]
-        inner = wrapped if isinstance(wrapped, BaseException) else next(iter(arguments), error.__cause__)
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _bare(url: str | None) -> str:
-    """Return `url` without login and query."""
-    parts = urlsplit(url or "")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"

@@ -5,9 +5,10 @@ from time import monotonic
 
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
+from crm_assets.api.answers import select
 from crm_assets.api.connection import Connection, Traffic
 from crm_assets.api.guide import Endpoint, EndpointTable, ErrorHandler, Resource
-from crm_assets.api.http import CrmSession, select
+from crm_assets.api.http import CrmSession
 from crm_assets.errors import CrmError
 
 _ONCE: ErrorHandler = {"retry_on_status_codes": [], "max_retries": 0, "backoff_factor": 0}
