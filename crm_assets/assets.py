@@ -1,29 +1,37 @@
 """The eleven assets: one subsettable multi-asset, so that one run fetches at once and loads at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import dlt
 from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
+from dlt.common.destination import Destination
 
 from crm_assets.api.connection import Connection
-from crm_assets.api.guide import Endpoint
+from crm_assets.api.guide import EVERY, Cadence, Endpoint
 from crm_assets.api.source import TABLES, crm_resources
+from crm_assets.checks import check_specs, evaluate
 from crm_assets.errors import CrmAssetsError
+from crm_assets.keys import GROUP, asset_key
 from crm_assets.metadata import declared_schema, materialization_metadata
 from crm_assets.project import data_directory
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
-from crm_assets.sync.fetch import Incomplete, fetch
+from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
 from crm_assets.sync.progress import watcher_or_log
 from crm_assets.sync.spool import working_directory
 from crm_assets.sync.tables import facts
 
-GROUP = "crm"
 OWNERS = ["team:crm"]
 TABLE = TABLES["v1"]
+FRESHNESS: Mapping[Cadence, dg.FreshnessPolicy] = {
+    cadence: dg.FreshnessPolicy.time_window(warn_window=2 * every, fail_window=4 * every)
+    for cadence, every in EVERY.items()
+}
+"""How old a table may be: a warning after two loads were missed, a failure after four."""
 MOST_RETRIES = 1
 """How often a step tries again what did not land because the CRM or the warehouse was busy."""
 RETRY_PAUSE = 10.0
@@ -43,7 +51,8 @@ class CrmTranslator(DagsterDltTranslator):
     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
         """Return the asset of one resource."""
         name = data.resource.name
-        endpoint = next(row["endpoint"] for row in TABLE["resources"] if row["name"] == name)
+        row = next(row for row in TABLE["resources"] if row["name"] == name)
+        endpoint = row["endpoint"]
         spec = super().get_asset_spec(data)
         return spec.replace_attributes(
             key=asset_key(name),
@@ -51,19 +60,15 @@ class CrmTranslator(DagsterDltTranslator):
             description=MODELS[name].__doc__,
             group_name=GROUP,
             owners=OWNERS,
-            tags={"source": "crm", "paging": endpoint.get("paginator", {"type": "single_page"})["type"]},
+            tags={"source": "crm", "cadence": row["cadence"]},
             kinds={"dlt", dlt.config.get("warehouse.destination") or "duckdb"},
             skippable=True,
+            freshness_policy=FRESHNESS[row["cadence"]],
             metadata={
                 "dagster/column_schema": declared_schema(name),
                 "endpoint": _link(endpoint),
             },
         )
-
-
-def asset_key(resource: str) -> dg.AssetKey:
-    """Return the key of the asset that holds `resource`."""
-    return dg.AssetKey([GROUP, resource])
 
 
 def _link(endpoint: Endpoint) -> dg.MetadataValue:
@@ -80,23 +85,25 @@ def _specs() -> list[dg.AssetSpec]:
     return [translator.get_asset_spec(DltResourceTranslatorData(resource=one, pipeline=None)) for one in resources]
 
 
-@dg.multi_asset(name="crm", specs=_specs(), can_subset=True)
+@dg.multi_asset(name="crm", specs=_specs(), check_specs=check_specs(), can_subset=True)
 def crm(
     context: dg.AssetExecutionContext, crm_api: CrmApi, warehouse: Warehouse
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Fetch all selected resources at once, load all complete listings together, report each table."""
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Fetch all selected resources at once, load all complete listings together, judge each table."""
     watcher = watcher_or_log(context.log.info)
+    wanted = _wanted(context)
+    listings = Listings()
     try:
         with working_directory(data_directory() / "runs", context.run.run_id) as directory:
-            with crm_api.connection() as connection:
-                listings = fetch(crm_api.table(), connection, _wanted(context), directory, watcher)
-            if listings.complete:
+            if wanted:
+                with crm_api.connection() as connection:
+                    listings = fetch(crm_api.table(), connection, wanted, directory, watcher)
+            if listings.complete or not wanted:
                 with warehouse.open(watcher.say) as destination:
-                    loaded = warehouse.load(destination, [one.spooled for one in listings.complete], directory)
-                    tables = facts(loaded.pipeline, [one.resource for one in listings.complete])
-                for one in listings.complete:
-                    metadata = materialization_metadata(one, loaded, tables[one.resource])
-                    yield dg.MaterializeResult(asset_key=asset_key(one.resource), metadata=metadata)
+                    yield from _load(warehouse, destination, listings.complete, directory)
+                    with warehouse.eye(destination, directory) as eye:
+                        keys = _checks(context, listings)
+                        yield from evaluate(eye, warehouse.dataset_name(), context.instance, keys)
         if listings.failed:
             raise Incomplete(listings)
     except CrmAssetsError as error:
@@ -106,6 +113,24 @@ def crm(
             raise dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE) from error
         metadata = {"reason": dg.MetadataValue.text(error.reason)}
         raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+
+
+def _load(
+    warehouse: Warehouse, destination: Destination[Any, Any], complete: Sequence[Fetched], directory: Path
+) -> Iterator[dg.MaterializeResult[None]]:
+    if not complete:
+        return
+    loaded = warehouse.load(destination, [one.spooled for one in complete], directory)
+    tables = facts(loaded.pipeline, [one.resource for one in complete], loaded.load_id)
+    for one in complete:
+        metadata = materialization_metadata(one, loaded, tables[one.resource])
+        yield dg.MaterializeResult(asset_key=asset_key(one.resource), metadata=metadata)
+
+
+def _checks(context: dg.AssetExecutionContext, listings: Listings) -> set[dg.AssetCheckKey]:
+    """The selected checks, but for the tables that this run should have loaded and could not."""
+    failed = {asset_key(one.resource) for one in listings.failed}
+    return {key for key in context.selected_asset_check_keys if key.asset_key not in failed}
 
 
 def _wanted(context: dg.AssetExecutionContext) -> list[str]:

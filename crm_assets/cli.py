@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -45,20 +47,87 @@ def sync(
         list[str] | None, typer.Argument(help="Names of the resources to load; all eleven if none is named.")
     ] = None,
 ) -> None:
-    """Load the resources into the warehouse and print what landed.
+    """Load the resources into the warehouse, judge the tables, and print what landed and what was found.
 
     The run is recorded by Dagster, so `make dev` shows it too.
     """
-    from crm_assets.run import run
-    from crm_assets.terminal import print_landed, progress
+    from crm_assets.report.collect import collect
+    from crm_assets.run import instance, run
+    from crm_assets.terminal import print_landed, print_summary, progress
 
     with _explained():
         with progress(_out):
             outcome = run(resources or [])
         if outcome.landed:
             print_landed(_out, outcome.landed)
+        with instance() as history:
+            found = collect(history)
+        print_summary(_out, found)
     if outcome.problem:
         _fail(outcome.problem, {outcome.reason})
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    resources: Annotated[
+        list[str] | None, typer.Argument(help="Names of the resources to check; all eleven if none is named.")
+    ] = None,
+) -> None:
+    """Judge the tables as they are, without loading anything, and print what was found."""
+    from crm_assets.report.collect import collect
+    from crm_assets.run import instance, run_checks
+    from crm_assets.terminal import print_summary
+
+    with _explained():
+        outcome = run_checks(resources or [])
+        with instance() as history:
+            found = collect(history)
+        print_summary(_out, found)
+    if outcome.problem:
+        _fail(outcome.problem, {outcome.reason})
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+class ReportFormat(StrEnum):
+    """The formats of a report."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    html = "html"
+    json = "json"
+    junit = "junit"
+
+
+@app.command()
+def report(
+    form: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.terminal,
+    output: Annotated[Path | None, typer.Option(help="File to write; the terminal if none is named.")] = None,
+    failures: Annotated[bool, typer.Option("--only-failures", help="Leave out what passed.")] = False,
+) -> None:
+    """Show the latest results of all checks.
+
+    Exits with 0 when no check fails with ERROR, 1 otherwise.
+    """
+    from crm_assets.report.collect import collect, only_failures
+    from crm_assets.report.formats import FORMATS
+    from crm_assets.run import instance
+    from crm_assets.terminal import print_report
+
+    with instance() as history:
+        found = collect(history)
+    shown = only_failures(found) if failures else found
+    if form is ReportFormat.terminal:
+        with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
+            print_report(Console(file=file, width=160) if file else _out, shown)
+    elif output:
+        output.write_text(FORMATS[form](shown), encoding="utf-8")
+    else:
+        typer.echo(FORMATS[form](shown), nl=False)
+    if not found.ok:
+        raise typer.Exit(1)
 
 
 @app.command()

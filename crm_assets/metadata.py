@@ -38,7 +38,8 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "dagster/row_count": table.rows,
         "dagster/table_name": table.name,
         "dagster/column_schema": _actual_schema(fetched.resource, table.columns),
-        "rows_loaded": spooled.rows,
+        "records": fetched.records,
+        "rows_loaded": table.rows_of_load,
         "rows_rejected": spooled.rejected_rows,
         "pages": fetched.traffic.pages,
         "requests": fetched.traffic.requests,
@@ -46,9 +47,15 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "bytes": fetched.traffic.bytes,
         "fetch_seconds": round(fetched.seconds, 3),
         "load_seconds": round(loaded.seconds, 3),
+        "repeated_ids": dg.MetadataValue.json(_repeated(fetched, table)),
+        "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),
         "preview": dg.MetadataValue.md(_preview(table)),
     }
+
+
+def _repeated(fetched: Fetched, table: TableFacts) -> list[int]:
+    return fetched.spooled.repeated_ids() if table.rows_of_load < fetched.spooled.rows else []
 
 
 def _actual_schema(resource: str, columns: TTableSchemaColumns) -> dg.TableSchema:

@@ -14,12 +14,13 @@ from pydantic import Field
 from crm_assets.api.connection import Connection
 from crm_assets.api.guide import EndpointTable
 from crm_assets.api.source import TABLES
+from crm_assets.judge.look import Eye
 from crm_assets.project import data_directory
 from crm_assets.sandbox.running import sandbox_url
 from crm_assets.sandbox.server import API_KEY, EMAIL
 from crm_assets.settings import CrmSettings, SandboxSettings, WarehouseSettings
 from crm_assets.sync.duckdb_file import held
-from crm_assets.sync.load import Loaded, load
+from crm_assets.sync.load import PIPELINE, Loaded, load
 from crm_assets.sync.spool import Spooled
 
 Log = Callable[[str], None]
@@ -109,6 +110,16 @@ class Warehouse(dg.ConfigurableResource[None]):
             WarehouseError: the warehouse refused the load.
         """
         return load(listings, destination, self.dataset_name(), directory)
+
+    @contextmanager
+    def eye(self, destination: Destination[Any, Any], directory: Path) -> Iterator[Eye]:
+        """Look at the tables of the dataset; dlt keeps its files in `directory` meanwhile."""
+        dataset = self.dataset_name()
+        pipeline = dlt.pipeline(
+            PIPELINE, destination=destination, dataset_name=dataset, pipelines_dir=str(directory / "look")
+        )
+        with pipeline.sql_client() as client:
+            yield Eye(lambda sql: client.execute_sql(sql) or [], client.escape_column_name, dataset)
 
 
 def duckdb_path(destination: Destination[Any, Any]) -> Path | None:

@@ -7,9 +7,10 @@ from typing import Any, cast
 import dagster as dg
 
 from crm_assets.api.guide import select
-from crm_assets.assets import TABLE, asset_key
-from crm_assets.definitions import MAIN_JOB, defs
+from crm_assets.assets import TABLE
+from crm_assets.definitions import CHECKS_JOB, MAIN_JOB, defs
 from crm_assets.errors import Reason
+from crm_assets.keys import asset_key
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -31,22 +32,45 @@ class Outcome:
     reason: Reason
 
 
+def instance() -> dg.DagsterInstance:
+    """Return Dagster's instance, the history of runs, as a context manager."""
+    return dg.DagsterInstance.get()
+
+
 def run(resources: Sequence[str]) -> Outcome:
-    """Load `resources`, or all of them if there are none, and return what landed.
+    """Load `resources`, or all of them if there are none, judge their tables, and return what landed.
 
     Raises:
         EndpointTableError: a name is not known.
         KeyboardInterrupt: somebody ended the run.
     """
     rows = select(TABLE, resources or None)
-    with dg.DagsterInstance.get() as instance:
+    with instance() as history:
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
-            instance=instance,
+            instance=history,
             asset_selection=[asset_key(row["name"]) for row in rows],
             run_config=_QUIET,
             raise_on_error=False,
         )
     return Outcome([_landed(event) for event in result.get_asset_materialization_events()], *_problem(result))
+
+
+def run_checks(resources: Sequence[str]) -> Outcome:
+    """Judge the tables of `resources`, or all of them if there are none, and load nothing.
+
+    Raises:
+        EndpointTableError: a name is not known.
+        KeyboardInterrupt: somebody ended the run.
+    """
+    keys = [asset_key(row["name"]) for row in select(TABLE, resources or None)]
+    job = dg.define_asset_job(CHECKS_JOB, selection=dg.AssetSelection.checks_for_assets(*keys))
+    with instance() as history:
+        result = (
+            dg.Definitions(assets=defs.assets, resources=defs.resources, jobs=[job], executor=defs.executor)
+            .resolve_job_def(CHECKS_JOB)
+            .execute_in_process(instance=history, run_config=_QUIET, raise_on_error=False)
+        )
+    return Outcome([], *_problem(result))
 
 
 def _landed(event: dg.DagsterEvent) -> Landed:

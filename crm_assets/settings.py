@@ -16,6 +16,9 @@ SANDBOX = "sandbox"
 """The `base_url` that stands for the sandbox CRM, which the run starts itself."""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 def _address(value: str) -> str:
     parts = urlsplit(value)
     if value == SANDBOX:
@@ -119,6 +122,25 @@ class WarehouseSettings(Settings):
     lock_timeout: Annotated[float, Field(ge=0)] = Field(
         300.0, description="Seconds to wait for another process to close the DuckDB file. DuckDB only."
     )
+
+
+class CheckSettings(Settings):
+    """Section `checks`: thresholds. Under `checks.<resource>` each can be set for one resource."""
+
+    section: ClassVar[str] = "checks"
+
+    rejected_share: Share = Field(0.01, description="Share of rejected records above which that is an error.")
+    row_count_drop: Share = Field(0.2, description="Share of its rows that a table or a listing may lose.")
+    dangling_share: Share = Field(0.05, description="Share of references that may lead nowhere.")
+
+    @classmethod
+    def for_resource(cls, resource: str) -> Self:
+        """Return the thresholds of `resource`.
+
+        Raises:
+            SettingError: names the one that cannot be used.
+        """
+        return cls.read(**{name: _first(None, f"{cls.section}.{resource}.{name}") for name in cls.model_fields})
 
 
 class SandboxSettings(Settings):

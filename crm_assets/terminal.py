@@ -8,8 +8,12 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from crm_assets.api.ping import Ping
+from crm_assets.report.collect import Report, State, only_failures
+from crm_assets.report.formats import SIGNS
 from crm_assets.run import Landed
 from crm_assets.sync.progress import Reading, Watcher, log_watcher, watched_by
+
+_COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
 
 
 @contextmanager
@@ -88,6 +92,35 @@ def print_answers(console: Console, base_url: str, answers: Sequence[Ping]) -> N
         for answer in answers
     ]
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print one line for each check."""
+    if not report.assets:
+        console.print("Nothing to report: nothing was loaded yet, or nothing failed.")
+        return
+    rows = [
+        [
+            asset.key,
+            check.name,
+            f"{SIGNS[check.state]} {check.state}",
+            f"{check.since:%Y-%m-%d %H:%M}",
+            check.description,
+        ]
+        for asset in report.assets
+        for check in asset.checks
+    ]
+    _print(console, ["asset", "check", "verdict", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
+
+
+def print_summary(console: Console, report: Report) -> None:
+    """Print how many checks passed, and each that did not."""
+    states = [check.state for asset in report.assets for check in asset.checks]
+    counts = ", ".join(f"{states.count(state)} {name}" for state, name in _COUNTED.items())
+    console.print(f"\nChecks: {counts}.", markup=False)
+    failing = only_failures(report)
+    if failing.assets:
+        print_report(console, failing)
 
 
 def _print(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int]) -> None:

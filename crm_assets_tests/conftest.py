@@ -17,8 +17,8 @@ import duckdb  # noqa: E402
 from crm_assets.api.connection import Connection  # noqa: E402
 from crm_assets.api.guide import EndpointTable  # noqa: E402
 from crm_assets.api.v1 import V1  # noqa: E402
-from crm_assets.assets import asset_key  # noqa: E402
 from crm_assets.definitions import defs  # noqa: E402
+from crm_assets.keys import asset_key  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crm_assets.assets import asset_key
 from crm_assets.definitions import defs
+from crm_assets.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.schemas import MODELS

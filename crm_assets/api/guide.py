@@ -3,7 +3,8 @@
 The guide's dialect is close to dlt's `rest_api` but not the same: `rest_api.py` translates it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError, with_config
@@ -14,6 +15,10 @@ from crm_assets.errors import EndpointTableError
 from crm_assets.schemas import MODELS
 
 _STRICT = ConfigDict(extra="forbid")
+
+Cadence = Literal["frequent", "daily"]
+EVERY: Mapping[Cadence, timedelta] = {"frequent": timedelta(minutes=15), "daily": timedelta(days=1)}
+"""How often a resource is to be loaded, by the word that its row uses."""
 
 
 @with_config(_STRICT)
@@ -54,10 +59,11 @@ class Endpoint(TypedDict, total=False):
 
 @with_config(_STRICT)
 class Resource(TypedDict):
-    """One row of the table. What its endpoint leaves out comes from `resource_defaults`."""
+    """One row of the table: how to ask, and how often. What its endpoint leaves out comes from `resource_defaults`."""
 
     name: str
     endpoint: Endpoint
+    cadence: Cadence
 
 
 @with_config(_STRICT)

@@ -146,7 +146,8 @@ class SandboxCrm:
 
     def _record(self, resource: str, position: int, own: dict[int, Any]) -> dict[str, Any]:
         if position not in own:
-            return self._world.record(resource, position)
+            made = self._world.record(resource, position)
+            return {**made, "count": self.count(resource)} if "count" in made else made
         record: dict[str, Any] = deepcopy(own[position])
         return record
 

@@ -51,6 +51,8 @@ class World:
 
     seed: int
     counts: Mapping[str, int]
+    undeclared: bool = True
+    """Whether some records carry fields that no model declares."""
 
     def record(self, resource: str, index: int) -> dict[str, Any]:
         """Return record number `index` of `resource`; beyond the count, one that was created later."""
@@ -68,7 +70,7 @@ class World:
             record.pop(draft.pick(soft), None)
         if "count" in record:
             record["count"] = self.counts[resource]
-        return {**record, **extras(draft)} if extras else record
+        return {**record, **extras(draft)} if extras and self.undeclared else record
 
     def id_of(self, resource: str, index: int) -> int:
         """Return the identifier of record number `index`."""

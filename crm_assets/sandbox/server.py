@@ -37,6 +37,7 @@ class Sandbox:
         port: where it listens; 0 for any free port.
         email: username of the login.
         api_key: password of the login.
+        undeclared: whether some records carry fields that no model declares.
 
     Attributes:
         crm: the records, for changing them.
@@ -55,12 +56,13 @@ class Sandbox:
         port: int = 0,
         email: str = EMAIL,
         api_key: str = API_KEY,
+        undeclared: bool = True,
     ) -> None:
         if not 0 <= port <= _LAST_PORT:
             raise ValueError(f"port: {port} is not a port, 0 to {_LAST_PORT}")
         if not 0 <= latency < float("inf"):
             raise ValueError(f"latency: {latency} is not a number of seconds from 0")
-        self.crm = SandboxCrm(World(seed, counts_with(counts)))
+        self.crm = SandboxCrm(World(seed, counts_with(counts), undeclared))
         self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency)
         self._port = port
         self._server: _Server | None = None

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pyarrow as pa
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
 from crm_assets.schemas import MODELS
-from crm_assets.schemas.record import DataType, data_type_of
+from crm_assets.schemas.record import DataType, Reference, data_type_of, marks_of
 from crm_assets.schemas.values import DataTypeName
 
 LOAD_ID = "_dlt_load_id"
@@ -37,6 +38,13 @@ class Column:
     data_type: DataType
     nullable: bool
     description: str
+    marks: tuple[Any, ...] = ()
+    """What else the model says: limits, references, plans."""
+
+    @property
+    def reference(self) -> str | None:
+        """The resource that the column's ids refer to, if they do."""
+        return next((mark.resource for mark in self.marks if isinstance(mark, Reference)), None)
 
 
 @cache
@@ -49,6 +57,7 @@ def columns_of(resource: str) -> tuple[Column, ...]:
             data_type=data_type_of(MODELS[resource], field),
             nullable=not info.is_required(),
             description=info.description or "",
+            marks=tuple(marks_of(MODELS[resource], field)),
         )
         for field, info in MODELS[resource].model_fields.items()
     )

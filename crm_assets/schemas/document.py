@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from crm_assets.schemas.record import BigInt, Nested, Record, Seconds, Text
+from crm_assets.schemas.record import BigInt, Nested, Record, Seconds, Size, Text
 from crm_assets.schemas.shapes import ContactReference, DealReference, RelatedContact, User
 
 
@@ -35,7 +35,7 @@ class Document(Record):
     relatedContacts: Nested[list[RelatedContact]] | None = Field(
         None, description="The contacts that it belongs to, as nearly whole records."
     )
-    size: BigInt | None = Field(None, description="Size of the file in bytes.")
+    size: Size | None = Field(None, description="Size of the file in bytes.")
     template_type: Text | None = Field(None, description="Kind of template that it was made from.")
     text: Text | None = Field(None, description="Text of the document, for those written in the CRM.")
     update: BigInt | None = Field(None, description="Counter of the document's versions.")

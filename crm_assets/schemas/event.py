@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from crm_assets.schemas.record import Bool, Nested, Record, Seconds, Text
+from crm_assets.schemas.record import Bool, Nested, PlannedSeconds, Record, Seconds, Text
 from crm_assets.schemas.shapes import User
 
 
@@ -12,8 +12,8 @@ class Event(Record):
     """An appointment in the calendar of a user."""
 
     title: Text | None = Field(None, description="Title of the appointment.")
-    start: Seconds | None = Field(None, description="When it begins.")
-    end: Seconds | None = Field(None, description="When it ends.")
+    start: PlannedSeconds | None = Field(None, description="When it begins.")
+    end: PlannedSeconds | None = Field(None, description="When it ends.")
     allDay: Bool | None = Field(None, description="Whether it takes the whole day.")
     is_event_starred: Bool | None = Field(None, description="Whether the user has starred it.")
     color: Text | None = Field(None, description="Colour in the calendar; the CRM uses it for the priority.")

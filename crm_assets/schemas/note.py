@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from crm_assets.schemas.record import BigInt, Nested, Record, Seconds, Text
+from crm_assets.schemas.record import BigInt, ContactIds, Nested, Record, Seconds, Text
 from crm_assets.schemas.shapes import ContactReference, User
 
 
@@ -12,7 +12,7 @@ class Note(Record):
     """A note that a user wrote about contacts or deals."""
 
     description: Text | None = Field(None, description="Text of the note.")
-    contact_ids: Nested[list[str]] | None = Field(
+    contact_ids: ContactIds | None = Field(
         None, description="Identifiers of the contacts that the note is about, as text; refer to contacts.id."
     )
     contacts: Nested[list[ContactReference]] | None = Field(

@@ -17,6 +17,33 @@ class DataType:
     unit: Literal["s", "ms"] | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a sensible number is: from `low` to `high`, None for no limit. Checked in the warehouse, not at the door."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Contains:
+    """A piece that every sensible text of the field contains."""
+
+    piece: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A time that people plan or the CRM shifts, so that it may lie in the future or long ago."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The field holds an identifier, or a list of them, of another resource."""
+
+    resource: str
+
+
 Shape = TypeVar("Shape")
 
 BigInt = Annotated[int, DataType("bigint")]
@@ -25,6 +52,15 @@ Bool = Annotated[bool, DataType("bool")]
 Double = Annotated[float, DataType("double")]
 Seconds = Annotated[datetime, DataType("timestamp", "s")]
 Milliseconds = Annotated[datetime, DataType("timestamp", "ms")]
+PlannedSeconds = Annotated[datetime, DataType("timestamp", "s"), Planned()]
+Percent = Annotated[int, DataType("bigint"), Limits(0, 100)]
+Size = Annotated[int, DataType("bigint"), Limits(0)]
+Amount = Annotated[float, DataType("double"), Limits(0)]
+Email = Annotated[str, DataType("text"), Contains("@")]
+CompanyId = Annotated[str, DataType("text"), Reference("companies")]
+ContactId = Annotated[int, DataType("bigint"), Reference("contacts")]
+ContactIds = Annotated[list[str], DataType("json"), Reference("contacts"), SkipValidation]
+DealIds = Annotated[list[str], DataType("json"), Reference("deals"), SkipValidation]
 Nested = Annotated[Shape, DataType("json"), SkipValidation]
 """A nested value: its shape is what the CRM usually sends, and is not enforced."""
 
@@ -45,6 +81,10 @@ class Record(BaseModel):
 
 def data_type_of(model: type[Record], field: str) -> DataType:
     """Return the column type that `model` declares for `field`."""
+    return next(mark for mark in marks_of(model, field) if isinstance(mark, DataType))
+
+
+def marks_of(model: type[Record], field: str) -> list[Any]:
+    """Return all that `model` says about `field` beside its Python type."""
     info = model.model_fields[field]
-    marks = [*info.metadata, *(mark for part in get_args(info.annotation) for mark in get_args(part)[1:])]
-    return next(mark for mark in marks if isinstance(mark, DataType))
+    return [*info.metadata, *(mark for part in get_args(info.annotation) for mark in get_args(part)[1:])]

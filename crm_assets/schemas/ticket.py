@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from crm_assets.schemas.record import BigInt, Bool, Milliseconds, Nested, Record, Text
+from crm_assets.schemas.record import BigInt, Bool, ContactId, Email, Milliseconds, Nested, Record, Text
 from crm_assets.schemas.shapes import ContactReference, Group, TicketNote, User
 
 
@@ -28,7 +28,7 @@ class Ticket(Record):
     contact: Nested[ContactReference] | None = Field(
         None, description="The contact who sent it in, with the main properties."
     )
-    contactID: BigInt | None = Field(
+    contactID: ContactId | None = Field(
         None, description="Identifier of the contact who sent it in; refers to contacts.id."
     )
     contact_ids: Nested[list[Any]] | None = Field(
@@ -68,7 +68,7 @@ class Ticket(Record):
     no_of_reopens: BigInt | None = Field(None, description="How often it was opened again after it had been closed.")
     priority: Text | None = Field(None, description="Priority: LOW, MEDIUM, HIGH or URGENT.")
     priorityName: Text | None = Field(None, description="Priority as the CRM writes it for people.")
-    requester_email: Text | None = Field(None, description="E-mail address of the person who sent it in.")
+    requester_email: Email | None = Field(None, description="E-mail address of the person who sent it in.")
     requester_ip_address: Text | None = Field(None, description="Internet address that it was sent from.")
     requester_name: Text | None = Field(None, description="Name of the person who sent it in.")
     source: Text | None = Field(None, description="Channel that it came through: EMAIL, WEB_FORM, API.")

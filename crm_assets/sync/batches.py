@@ -28,6 +28,14 @@ from crm_assets.schemas.values import (
 )
 
 Values = list[Any]
+_JSON_TYPES: dict[type, str] = {
+    int: "number",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    dict: "object",
+    list: "array",
+}
 _UTC = pa.timestamp("us", "UTC")
 _FIRST_MILLISECOND, _LAST_MILLISECOND = FIRST_SECOND * 1000, LAST_SECOND * 1000
 
@@ -57,6 +65,15 @@ class Batcher:
         self._resource = resource
         self._declared = {column.name: column for column in columns_of(resource)}
         self._undeclared: dict[str, None] = {}
+        self._types: dict[str, set[type]] = {}
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """The JSON types that each field of the CRM has had so far; none for a field that was always null."""
+        return {
+            field: sorted({_JSON_TYPES[kind] for kind in kinds if kind is not NoneType})
+            for field, kinds in self._types.items()
+        }
 
     def batch(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[Rejected]]:
         """Return `records` as one batch, without those that cannot be rows, and the latter."""
@@ -80,10 +97,10 @@ class Batcher:
             fields.setdefault(column_name(field), []).append(field)
         values: dict[str, Values] = {}
         for name, names in fields.items():
-            if len(names) == 1:
-                values[name] = [row.get(names[0]) for row in rows]
-            else:
-                values.update(self._share(name, names, rows))
+            sent = {field: [row.get(field) for row in rows] for field in names}
+            for field in names:
+                self._types.setdefault(field, set()).update(map(type, sent[field]))
+            values.update({name: sent[names[0]]} if len(names) == 1 else self._share(name, names, rows))
         return values
 
     def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]]) -> dict[str, Values]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crm_assets.sync.batches import Batcher, Rejected
 
@@ -46,6 +47,13 @@ class Spooled:
     rows: int
     rejected: tuple[Path, ...]
     rejected_rows: int
+    fields: dict[str, list[str]]
+    """The JSON types in which each field of the CRM came."""
+
+    def repeated_ids(self) -> list[int]:
+        """Return the identifiers that stand in more than one row of the listing."""
+        ids = pa.chunked_array([table.column("id") for table in self.tables()], pa.int64())
+        return [int(count["values"]) for count in pc.value_counts(ids).to_pylist() if count["counts"] > 1]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
@@ -93,6 +101,7 @@ class ListingSpool:
             rows=self._rows.rows,
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
+            fields=self._batcher.fields,
         )
 
 

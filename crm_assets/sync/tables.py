@@ -7,6 +7,8 @@ from typing import Any
 import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
 
+from crm_assets.schemas.columns import LOAD_ID
+
 
 @dataclass(frozen=True)
 class TableFacts:
@@ -18,13 +20,15 @@ class TableFacts:
     name: str
     """Fully qualified, as SQL takes it without quotes: `warehouse.crm.contacts`."""
     rows: int
+    rows_of_load: int
+    """Rows that the load in question brought."""
     columns: TTableSchemaColumns
     preview_columns: Sequence[str]
     preview: Sequence[Sequence[Any]]
 
 
-def facts(pipeline: dlt.Pipeline, tables: Sequence[str]) -> dict[str, TableFacts]:
-    """Look at `tables`, each in two queries, over one connection."""
+def facts(pipeline: dlt.Pipeline, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
+    """Look at `tables` after the load `load_id`, each in two queries, over one connection."""
     with pipeline.sql_client() as client:
         found = {}
         database = client.execute_sql("SELECT current_database()")
@@ -34,13 +38,17 @@ def facts(pipeline: dlt.Pipeline, tables: Sequence[str]) -> dict[str, TableFacts
             columns = pipeline.default_schema.get_table_columns(table)
             names = [name for name in columns if not name.startswith("_dlt")]
             selected = ", ".join(client.escape_column_name(name) for name in names)
-            rows = client.execute_sql(f"SELECT count(*) FROM {qualified}")  # noqa: S608 - names are escaped
+            rows = client.execute_sql(
+                f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",  # noqa: S608 - escaped
+                load_id,
+            )
             preview = client.execute_sql(
                 f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5"  # noqa: S608 - names are escaped
             )
             found[table] = TableFacts(
                 name=f"{catalog}.{client.dataset_name}.{table}",
                 rows=int(rows[0][0]) if rows else 0,
+                rows_of_load=int(rows[0][1]) if rows else 0,
                 columns=columns,
                 preview_columns=names,
                 preview=preview or [],

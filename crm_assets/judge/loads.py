@@ -1,0 +1,22 @@
+"""What a load said of itself: the evidence that is not in the table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load of one resource.
+
+    `fields` holds the JSON types in which each field of the CRM came, none for one that was always null.
+    """
+
+    load_id: str
+    records: int
+    rows: int
+    """Rows that it brought to the table, each `id` once."""
+    rejected: int
+    table_rows: int
+    """Rows in the table after it."""
+    repeated_ids: Sequence[int]
+    fields: Mapping[str, Sequence[str]]

@@ -1,0 +1,1 @@
+"""What the checks said, for a terminal, a browser and a machine."""

@@ -1,0 +1,148 @@
+"""The report: what the checks said, for a terminal, a browser and a machine."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import dagster as dg
+import pytest
+
+from crm_assets.report.collect import Report, collect, only_failures
+from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize
+from crm_assets_tests.test_cli import Run, crm_assets, settings  # noqa: F401 - fixtures
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A small CRM in which one id comes twice and one field is not declared."""
+    with Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as running:
+        yield running
+
+
+@pytest.fixture
+def found(materialize: Materialize, sandbox: Sandbox, instance: dg.DagsterInstance) -> Report:
+    """The report after a clean load of two tables and one with an error and a warning."""
+    materialize(["deals", "notes"])
+    sandbox.crm.replace("deals", 5, {"id": 77, "brand|New": "<b>"})
+    sandbox.crm.replace("deals", 110, {"id": 77})
+    materialize(["deals"])
+    return collect(instance)
+
+
+def test_it_has_the_latest_result_of_every_check_that_ever_ran(found: Report) -> None:
+    deals, notes = found.assets
+    assert (deals.key, deals.table, deals.state) == ("crm/deals", "warehouse.crm.deals", "ERROR")
+    assert (notes.key, notes.rows, notes.state) == ("crm/notes", SMALL["notes"], "passed")
+    assert not found.ok
+    states = {check.name: check.state for check in deals.checks}
+    assert states["unique_id"] == "ERROR"
+    assert states["drift"] == "WARN"
+    assert set(states.values()) == {"ERROR", "WARN", "passed"}
+
+
+def test_it_says_since_when_a_check_is_as_it_is_and_how_it_was_before(found: Report) -> None:
+    checks = {check.name: check for check in found.assets[0].checks}
+    assert list(checks["unique_id"].history) == ["passed", "ERROR"]
+    assert checks["unique_id"].since == checks["unique_id"].evaluated_at
+    assert checks["schema"].since < checks["schema"].evaluated_at
+    assert len(found.assets[0].row_history) == 2
+
+
+def test_only_failures_leaves_out_what_passed(found: Report) -> None:
+    failing = only_failures(found)
+    assert [asset.key for asset in failing.assets] == ["crm/deals"]
+    assert {check.name for check in failing.assets[0].checks} >= {"unique_id", "drift"}
+    assert all(not check.passed for check in failing.assets[0].checks)
+    assert not failing.ok
+
+
+def test_the_json_has_the_documented_shape(found: Report) -> None:
+    document = json.loads(as_json(found))
+    assert document.keys() == {"version", "generated_at", "ok", "assets"}
+    assert (document["version"], document["ok"]) == (1, False)
+    assert document["assets"][0].keys() == {"key", "table", "rows", "last_materialized", "checks"}
+    check = document["assets"][0]["checks"][0]
+    assert check.keys() == {"name", "passed", "severity", "description", "evaluated_at", "metadata"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", check["evaluated_at"])
+
+
+def test_markdown_has_one_line_per_check_and_no_broken_cell(found: Report) -> None:
+    lines = [line for line in as_markdown(found).splitlines() if line.startswith("| crm/")]
+    assert len(lines) == sum(len(asset.checks) for asset in found.assets)
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 6 for line in lines)
+
+
+def test_junit_counts_errors_as_failures_and_warnings_not(found: Report) -> None:
+    root = ElementTree.fromstring(as_junit(found))  # noqa: S314 - our own text
+    deals = root.find("testsuite[@name='crm/deals']")
+    assert deals is not None
+    assert deals.get("failures") == "1"
+    assert [case.get("name") for case in deals.findall("testcase") if case.find("failure") is not None] == ["unique_id"]
+
+
+def test_the_html_is_one_file_without_outside_references_and_without_the_crms_markup(found: Report) -> None:
+    page = as_html(found)
+    assert not re.search(r"(src|href)=[\"'](?!#)|url\(|@import|<script", page)
+    assert "<b>" not in page
+    assert page.count("<details") == sum(len(asset.checks) for asset in found.assets)
+    assert page.count("<polyline") == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian's package of that name)")
+def test_a_browser_shows_the_html(found: Report, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(as_html(found))
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+    more = f"--disable-sync --no-first-run --user-data-dir={tmp_path / 'profile'} --dump-dom"
+    done = subprocess.run(
+        [str(CHROMIUM), *flags.split(), *more.split(), page.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "✗ Errors" in done.stdout
+    assert done.stdout.count("<details") == page.read_text().count("<details")
+    assert "more than once: 77" in done.stdout
+
+
+def test_an_instance_that_knows_nothing_is_a_report_of_nothing(instance: dg.DagsterInstance) -> None:
+    report = collect(instance)
+    assert report.ok
+    assert not report.assets
+    assert "Nothing to show" in as_html(report)
+
+
+def test_the_command_writes_files_and_gates_by_its_exit_code(
+    crm_assets: Run,  # noqa: F811
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    assert crm_assets("sync", "deals").returncode == 0
+    assert crm_assets("report").returncode == 0
+    sandbox.crm.replace("deals", 5, {"id": 77})
+    sandbox.crm.replace("deals", 110, {"id": 77})
+    done = crm_assets("sync", "deals")
+    assert done.returncode == 1
+    assert "unique_id" in done.stdout
+    for form in ("terminal", "markdown", "html", "json", "junit"):
+        file = tmp_path / f"report.{form}"
+        assert crm_assets("report", "--format", form, "--output", str(file), "--only-failures").returncode == 1
+        assert "more than once: 77" in file.read_text()
+        assert "All 34 declared columns" not in file.read_text()
+    assert crm_assets("check", "deals").returncode == 1
+
+
+def test_a_warning_does_not_gate(found: Report) -> None:
+    deals = found.assets[0]
+    warned = replace(deals, checks=[check for check in deals.checks if check.state != "ERROR"])
+    assert Report(found.generated_at, [warned]).ok
