@@ -34,7 +34,7 @@ FRESHNESS: Mapping[Cadence, dg.FreshnessPolicy] = {
 """How old a table may be: a warning after two loads were missed, a failure after four."""
 MOST_RETRIES = 1
 """How often a step tries again what did not land because the CRM or the warehouse was busy."""
-RETRY_PAUSE = 10.0
+RETRY_PAUSE = 5.0
 """Seconds before it does."""
 
 crm_api_asset = dg.AssetSpec(

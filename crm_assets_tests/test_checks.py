@@ -156,7 +156,7 @@ def test_a_defect_of_the_crm_fails_exactly_the_check_named_for_it(
     severity: str,
     words: str,
 ) -> None:
-    resource = check.split(".")[0]
+    resource, _, _ = check.partition(".")
     loaded = [resource, REFERS_TO[resource]]
     assert failures(materialize(loaded)) == {}
     plant(sandbox)

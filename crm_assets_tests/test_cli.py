@@ -53,7 +53,10 @@ def crm_assets(settings: dict[str, str], tmp_path: Path) -> Run:
 def test_sync_loads_everything_and_ends_with_a_line_per_table(crm_assets: Run, tmp_path: Path) -> None:
     done = crm_assets("sync")
     assert done.returncode == 0, done.stderr
-    head, *lines = [line.split() for line in done.stdout.splitlines()]
+    tables, _, checks = done.stdout.partition("\n\n")
+    head, *lines = [line.split() for line in tables.splitlines()]
+    assert checks.startswith("Checks: ")
+    assert " 0 errors." in checks
     assert head == ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
     assert {line[0]: int(line[1]) for line in lines} == SMALL
     assert lines[0][-1] == "warehouse.crm.contacts"
@@ -64,7 +67,9 @@ def test_sync_loads_everything_and_ends_with_a_line_per_table(crm_assets: Run, t
 
 def test_sync_loads_only_what_is_named(crm_assets: Run) -> None:
     done = crm_assets("sync", "deals", "notes")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["resource", "deals", "notes"]
+    tables, _, checks = done.stdout.partition("\n\n")
+    assert [line.split()[0] for line in tables.splitlines()] == ["resource", "deals", "notes"]
+    assert checks.startswith("Checks: ")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL
+from crm_assets_tests.conftest import SMALL, Materialize
 from crm_assets_tests.test_cli import COMMAND, Run, crm_assets, settings  # noqa: F401 - fixtures
 
 LOADED = ("contacts", "deals", "notes")
@@ -35,13 +35,14 @@ def kill_when_it_appears(process: "subprocess.Popen[bytes]", pattern: str, direc
     ],
 )
 def test_after_a_kill_the_next_run_ends_with_the_right_tables(
+    materialize: Materialize,
     crm_assets: Run,  # noqa: F811
     settings: dict[str, str],  # noqa: F811
     sandbox: Sandbox,
     tmp_path: Path,
     moment: str,
 ) -> None:
-    assert crm_assets("sync", *LOADED).returncode == 0
+    assert materialize(LOADED).success
     first = next(iter(sandbox.crm.records("deals")))
     sandbox.crm.update("deals", first["id"], name="Changed before the kill")
     sandbox.crm.create("notes", {"id": 4713})
