@@ -1,5 +1,6 @@
 """Run the main job in this process, recorded by Dagster's instance, and say what came of it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,7 @@ from crm_assets.definitions import CHECKS_JOB, MAIN_JOB, defs
 from crm_assets.errors import Reason
 from crm_assets.keys import asset_key
 
+_PID = "crm_assets/pid"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -46,8 +48,10 @@ def run(resources: Sequence[str]) -> Outcome:
     """
     rows = select(TABLE, resources or None)
     with instance() as history:
+        _bury_the_dead(history)
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
             instance=history,
+            tags={_PID: str(os.getpid())},
             asset_selection=[asset_key(row["name"]) for row in rows],
             run_config=_QUIET,
             raise_on_error=False,
@@ -71,6 +75,24 @@ def run_checks(resources: Sequence[str]) -> Outcome:
             .execute_in_process(instance=history, run_config=_QUIET, raise_on_error=False)
         )
     return Outcome([], *_problem(result))
+
+
+def _bury_the_dead(history: dg.DagsterInstance) -> None:
+    """Report runs of this command whose process was killed as failed: nobody else would ever end them."""
+    for run in history.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        pid = run.tags.get(_PID)
+        if pid and not _lives(int(pid)):
+            history.report_run_failed(run, "The process that ran it was killed.")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _landed(event: dg.DagsterEvent) -> Landed:

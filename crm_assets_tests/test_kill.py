@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -59,3 +60,6 @@ def test_after_a_kill_the_next_run_ends_with_the_right_tables(
         renamed = warehouse.execute(f"SELECT name FROM crm.deals WHERE id = {int(first['id'])}").fetchall()
         assert renamed == [("Changed before the kill",)]
     assert not list((tmp_path / "data" / "runs").iterdir())
+    with dg.DagsterInstance.from_config(settings["DAGSTER_HOME"]) as history:
+        statuses = sorted(run.status.value for run in history.get_runs())
+    assert statuses == ["FAILURE", "SUCCESS"]

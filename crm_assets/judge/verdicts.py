@@ -210,7 +210,7 @@ def references(evidence: Evidence) -> Verdict:
         return Verdict(True, f"At most {limit:.0%} of the references lead nowhere.", "WARN", counts)
     offenders = [(name, *row) for name in bad for row in evidence.eye.lost(evidence.resource, name)][:MOST_OFFENDERS]
     listed = "; ".join(f"{lost:,} of {found[name][0]:,} in {name} lead nowhere" for name, lost in bad.items())
-    ids = ", ".join(str(row[2]) for row in offenders)
+    ids = ", ".join(dict.fromkeys(str(row[2]) for row in offenders))
     return Verdict(False, f"{listed}: {ids}.", "WARN", counts, ("column", "id", "reference"), offenders)
 
 
