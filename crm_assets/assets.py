@@ -1,6 +1,6 @@
 """The eleven assets: one subsettable multi-asset, so that one run fetches at once and loads at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.common.destination import Destination
 
 from crm_assets.api.connection import Connection
-from crm_assets.api.guide import EVERY, Cadence, Endpoint
+from crm_assets.api.guide import Endpoint
 from crm_assets.api.source import TABLES, crm_resources
+from crm_assets.cadences import crons, freshness
 from crm_assets.checks import check_specs, evaluate
+from crm_assets.dead_runs import process_tags
 from crm_assets.errors import CrmAssetsError
 from crm_assets.keys import GROUP, asset_key
 from crm_assets.metadata import declared_schema, materialization_metadata
 from crm_assets.project import data_directory
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
+from crm_assets.settings import AutomationSettings
 from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
 from crm_assets.sync.progress import watcher_or_log
 from crm_assets.sync.spool import working_directory
@@ -27,11 +30,10 @@ from crm_assets.sync.tables import facts
 
 OWNERS = ["team:crm"]
 TABLE = TABLES["v1"]
-FRESHNESS: Mapping[Cadence, dg.FreshnessPolicy] = {
-    cadence: dg.FreshnessPolicy.time_window(warn_window=2 * every, fail_window=4 * every)
-    for cadence, every in EVERY.items()
-}
-"""How old a table may be: a warning after two loads were missed, a failure after four."""
+CRONS = crons(AutomationSettings.read())
+"""When each cadence is due."""
+POOL = "crm"
+"""Of this pool, Dagster's queue starts one run at a time: the CRM is never asked for one table by two."""
 MOST_RETRIES = 1
 """How often a step tries again what did not land because the CRM or the warehouse was busy."""
 RETRY_PAUSE = 5.0
@@ -63,7 +65,7 @@ class CrmTranslator(DagsterDltTranslator):
             tags={"source": "crm", "cadence": row["cadence"]},
             kinds={"dlt", dlt.config.get("warehouse.destination") or "duckdb"},
             skippable=True,
-            freshness_policy=FRESHNESS[row["cadence"]],
+            freshness_policy=freshness(CRONS[row["cadence"]]),
             metadata={
                 "dagster/column_schema": declared_schema(name),
                 "endpoint": _link(endpoint),
@@ -85,16 +87,20 @@ def _specs() -> list[dg.AssetSpec]:
     return [translator.get_asset_spec(DltResourceTranslatorData(resource=one, pipeline=None)) for one in resources]
 
 
-@dg.multi_asset(name="crm", specs=_specs(), check_specs=check_specs(), can_subset=True)
+@dg.multi_asset(name="crm", specs=_specs(), check_specs=check_specs(), can_subset=True, pool=POOL)
 def crm(
     context: dg.AssetExecutionContext, crm_api: CrmApi, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch all selected resources at once, load all complete listings together, judge each table."""
+    context.instance.add_run_tags(context.run.run_id, process_tags())
     watcher = watcher_or_log(context.log.info)
     wanted = _wanted(context)
     listings = Listings()
     try:
-        with working_directory(data_directory() / "runs", context.run.run_id) as directory:
+        with (
+            working_directory(data_directory() / "runs", context.run.run_id) as directory,
+            warehouse.turns(wanted, watcher.say),
+        ):
             if wanted:
                 with crm_api.connection() as connection:
                     listings = fetch(crm_api.table(), connection, wanted, directory, watcher)
@@ -111,7 +117,8 @@ def crm(
         if error.worth_retrying and context.retry_number < MOST_RETRIES:
             watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
             raise dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE) from error
-        metadata = {"reason": dg.MetadataValue.text(error.reason)}
+        reasons = error.reasons if isinstance(error, Incomplete) else {}
+        metadata = {"reason": dg.MetadataValue.text(error.reason), "reasons": dg.MetadataValue.json(reasons)}
         raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,8 +17,16 @@ from rich.console import Console
 from crm_assets.errors import CrmAssetsError, Reason, SettingError
 from crm_assets.project import DAGSTER_HOME, ROOT, settle
 
+if TYPE_CHECKING:
+    from crm_assets.run import Outcome
+
 EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5}
 """What went wrong, for scripts. 0 is success; several different faults at once are 1."""
+
+AUTOMATION_ON = "Automation is on: schedules and sensors run."
+AUTOMATION_OFF = (
+    "Automation is off. On: tick all under Automation in the UI and start them, or AUTOMATION__ENABLED=true."
+)
 
 app = typer.Typer(
     name="crm-assets",
@@ -51,22 +59,15 @@ def sync(
 
     The run is recorded by Dagster, so `make dev` shows it too.
     """
-    from crm_assets.report.collect import collect
-    from crm_assets.run import instance, run
-    from crm_assets.terminal import print_landed, print_summary, progress
-
     with _explained():
+        from crm_assets.run import run
+        from crm_assets.terminal import print_landed, progress
+
         with progress(_out):
             outcome = run(resources or [])
         if outcome.landed:
             print_landed(_out, outcome.landed)
-        with instance() as history:
-            found = collect(history)
-        print_summary(_out, found)
-    if outcome.problem:
-        _fail(outcome.problem, {outcome.reason})
-    if not found.ok:
-        raise typer.Exit(1)
+        _conclude(outcome)
 
 
 @app.command()
@@ -76,15 +77,21 @@ def check(
     ] = None,
 ) -> None:
     """Judge the tables as they are, without loading anything, and print what was found."""
+    with _explained():
+        from crm_assets.run import run_checks
+
+        _conclude(run_checks(resources or []))
+
+
+def _conclude(outcome: "Outcome") -> None:
+    """Print what the checks found, and end with what it means for a script."""
     from crm_assets.report.collect import collect
-    from crm_assets.run import instance, run_checks
+    from crm_assets.run import instance
     from crm_assets.terminal import print_summary
 
-    with _explained():
-        outcome = run_checks(resources or [])
-        with instance() as history:
-            found = collect(history)
-        print_summary(_out, found)
+    with instance() as history:
+        found = collect(history)
+    print_summary(_out, found)
     if outcome.problem:
         _fail(outcome.problem, {outcome.reason})
     if not found.ok:
@@ -111,13 +118,14 @@ def report(
 
     Exits with 0 when no check fails with ERROR, 1 otherwise.
     """
-    from crm_assets.report.collect import collect, only_failures
-    from crm_assets.report.formats import FORMATS
-    from crm_assets.run import instance
-    from crm_assets.terminal import print_report
+    with _explained():
+        from crm_assets.report.collect import collect, only_failures
+        from crm_assets.report.formats import FORMATS
+        from crm_assets.run import instance
+        from crm_assets.terminal import print_report
 
-    with instance() as history:
-        found = collect(history)
+        with instance() as history:
+            found = collect(history)
     shown = only_failures(found) if failures else found
     if form is ReportFormat.terminal:
         with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
@@ -136,7 +144,7 @@ def ping() -> None:
 
     Exits with 0 when every resource answered with a page of records.
     """
-    from crm_assets.api.ping import ping as ask
+    from crm_assets.api.ping import pings
     from crm_assets.resources import CrmApi
     from crm_assets.terminal import print_answers
 
@@ -144,7 +152,7 @@ def ping() -> None:
         crm_api = CrmApi()
         table = crm_api.table()
         with crm_api.connection() as connection:
-            answers = [ask(table, row, connection) for row in table["resources"]]
+            answers = list(pings(table, table["resources"], connection))
         print_answers(_out, connection.base_url, answers)
     errors = [answer.error for answer in answers if answer.error]
     if errors:
@@ -178,14 +186,20 @@ def dev(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
 ) -> None:
     """Open the Dagster UI with its daemon, and the sandbox CRM while `base_url` is `sandbox`. Until Ctrl-C."""
-    from crm_assets.sandbox.running import sandbox_url
-    from crm_assets.settings import CrmSettings, SandboxSettings
-
     with _explained():
+        from crm_assets.dead_runs import end_dead_runs
+        from crm_assets.run import instance
+        from crm_assets.sandbox.running import sandbox_url
+        from crm_assets.settings import AutomationSettings, CrmSettings, SandboxSettings
+
         settings = CrmSettings.read()
+        automated = AutomationSettings.read().enabled
+        with instance() as history:
+            end_dead_runs(history)
         fixed = SandboxSettings.read().port
         with sandbox_url(fixed, own_port=fixed) if settings.is_sandbox else nullcontext(settings.base_url) as url:
             _out.print(f"CRM at {url}, Dagster at http://127.0.0.1:{port}")
+            _out.print(AUTOMATION_ON if automated else AUTOMATION_OFF)
             _until_ended(
                 [
                     sys.executable,

@@ -7,23 +7,17 @@ settle()
 import dagster as dg  # noqa: E402 - dlt, which the imports below bring, must find the project settled
 
 from crm_assets.assets import crm, crm_api_asset  # noqa: E402
+from crm_assets.jobs import jobs, schedules  # noqa: E402
 from crm_assets.resources import CrmApi, Warehouse  # noqa: E402
-
-MAIN_JOB = "crm_all"
-"""The job that loads everything; `make sync` runs it."""
-
-CHECKS_JOB = "crm_checks"
-"""The job that judges all tables as they are, and loads nothing."""
+from crm_assets.sensors import sensors  # noqa: E402
 
 _crm_api = CrmApi()
-_tables = dg.AssetSelection.assets(crm)
 
 defs = dg.Definitions(
     assets=[crm_api_asset, crm],
-    jobs=[
-        dg.define_asset_job(MAIN_JOB, selection=_tables | dg.AssetSelection.checks_for_assets(crm)),
-        dg.define_asset_job(CHECKS_JOB, selection=dg.AssetSelection.checks_for_assets(crm)),
-    ],
+    jobs=jobs,
+    schedules=schedules,
+    sensors=sensors,
     resources={"crm_api": _crm_api, "warehouse": Warehouse(crm_api=_crm_api)},
     executor=dg.in_process_executor,
 )

@@ -86,3 +86,9 @@ class WarehouseLocked(WarehouseError):
     """Another process kept the DuckDB file open for longer than `warehouse.lock_timeout`."""
 
     worth_retrying = True
+
+
+class TableBusy(WarehouseError):
+    """Another run loaded the same table for longer than `warehouse.lock_timeout`."""
+
+    worth_retrying = True

@@ -1,7 +1,7 @@
 """The two ends of the way as Dagster resources: the CRM and the warehouse."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from crm_assets.settings import CrmSettings, SandboxSettings, WarehouseSettings
 from crm_assets.sync.duckdb_file import held
 from crm_assets.sync.load import PIPELINE, Loaded, load
 from crm_assets.sync.spool import Spooled
+from crm_assets.sync.turns import turns
 
 Log = Callable[[str], None]
 
@@ -82,6 +83,16 @@ class Warehouse(dg.ConfigurableResource[None]):
         """Return the dataset that the tables are in. The sandbox never writes into a real CRM's."""
         dataset = self.settings().dataset
         return f"{dataset}_sandbox" if self.crm_api.settings().is_sandbox else dataset
+
+    def turns(self, resources: Sequence[str], log: Log) -> AbstractContextManager[None]:
+        """Keep every other run on this machine from loading `resources` meanwhile.
+
+        Raises:
+            TableBusy: another one kept one of them for too long.
+            SettingError: a setting is missing or malformed.
+        """
+        tables = [f"{self.dataset_name()}.{resource}" for resource in resources]
+        return turns(data_directory() / "turns", tables, timeout=self.settings().lock_timeout, log=log)
 
     @contextmanager
     def open(self, log: Log) -> Iterator[Destination[Any, Any]]:

@@ -1,19 +1,20 @@
 """Run the main job in this process, recorded by Dagster's instance, and say what came of it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 
 from crm_assets.api.guide import select
 from crm_assets.assets import TABLE
-from crm_assets.definitions import CHECKS_JOB, MAIN_JOB, defs
+from crm_assets.dead_runs import end_dead_runs, process_tags
+from crm_assets.definitions import defs
 from crm_assets.errors import Reason
+from crm_assets.history import what_failed
+from crm_assets.jobs import CHECKS_JOB, MAIN_JOB
 from crm_assets.keys import asset_key
 
-_PID = "crm_assets/pid"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -48,10 +49,10 @@ def run(resources: Sequence[str]) -> Outcome:
     """
     rows = select(TABLE, resources or None)
     with instance() as history:
-        _bury_the_dead(history)
+        end_dead_runs(history)
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
             instance=history,
-            tags={_PID: str(os.getpid())},
+            tags=process_tags(),
             asset_selection=[asset_key(row["name"]) for row in rows],
             run_config=_QUIET,
             raise_on_error=False,
@@ -77,24 +78,6 @@ def run_checks(resources: Sequence[str]) -> Outcome:
     return Outcome([], *_problem(result))
 
 
-def _bury_the_dead(history: dg.DagsterInstance) -> None:
-    """Report runs of this command whose process was killed as failed: nobody else would ever end them."""
-    for run in history.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        pid = run.tags.get(_PID)
-        if pid and not _lives(int(pid)):
-            history.report_run_failed(run, "The process that ran it was killed.")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _landed(event: dg.DagsterEvent) -> Landed:
     materialization = event.step_materialization_data.materialization
     values = {name: value.value for name, value in materialization.metadata.items()}
@@ -104,14 +87,9 @@ def _landed(event: dg.DagsterEvent) -> Landed:
 def _problem(result: dg.ExecuteInProcessResult) -> tuple[str | None, Reason]:
     if result.success:
         return None, "data"
-    for event in reversed(result.all_events):
-        if not event.is_step_failure:
-            continue
-        failure = event.step_failure_data.user_failure_data
-        if failure and failure.description and "reason" in failure.metadata:
-            return failure.description, cast(Reason, failure.metadata["reason"].value)
-        if event.step_failure_data.error:
-            if event.step_failure_data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-                raise KeyboardInterrupt
-            return event.step_failure_data.error.to_string(), "data"
-    return "The run failed before its step began; see the run in the Dagster UI.", "data"
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        if error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
+    problem, _, reason = what_failed(result.all_events)
+    return problem or "The run failed before its step began; see the run in the Dagster UI.", reason or "data"

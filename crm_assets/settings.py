@@ -6,11 +6,23 @@ setting, the file and the environment variable; nothing is read before a run ask
 
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dlt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from crm_assets.errors import SettingError
+from crm_assets.schemas import MODELS
 
 SANDBOX = "sandbox"
 """The `base_url` that stands for the sandbox CRM, which the run starts itself."""
@@ -30,6 +42,33 @@ def _address(value: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must end before any ? or #")
     return value.rstrip("/")
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone of the IANA database, such as Europe/Berlin") from None
+    return value
+
+
+def _words(value: Any) -> Any:
+    """Take `a, b` apart, as it stands in the environment; leave a list as it is."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in MODELS]
+    if unknown:
+        raise ValueError(f"unknown resource {', '.join(unknown)}; known: {', '.join(MODELS)}")
+    return names
+
+
+def _web_address(value: SecretStr | None) -> SecretStr | None:
+    parts = urlsplit(value.get_secret_value() if value else "https://unset")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address such as https://hooks.example.com/...")
+    return value
 
 
 def _first(given: Any, key: str) -> Any:
@@ -151,3 +190,51 @@ class SandboxSettings(Settings):
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(
         8765, description="Port of a sandbox that stays up: `crm-assets sandbox`, `make dev`."
     )
+
+
+class AutomationSettings(Settings):
+    """Section `automation`: what runs by itself, and when."""
+
+    section: ClassVar[str] = "automation"
+
+    enabled: bool = Field(False, description="Whether schedules and sensors run from the start.")
+    timezone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="Time zone of the crons.")
+    frequent_cron: str = Field("*/15 * * * *", description="When `crm_frequent` runs.")
+    daily_cron: str = Field("5 3 * * *", description="When `crm_daily` runs.")
+    watch: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_known)] = Field(
+        tuple(MODELS), description="The resources that `crm_changes` looks at; a list, or names with commas."
+    )
+    change_interval: Annotated[int, Field(ge=1)] = Field(
+        60, description="Seconds between two looks of `crm_changes`, at the least."
+    )
+
+
+class AlertSettings(Settings):
+    """Section `alerts`: who hears of what is wrong."""
+
+    section: ClassVar[str] = "alerts"
+
+    webhook_url: Annotated[SecretStr | None, AfterValidator(_web_address)] = Field(
+        None, description="A webhook that takes what Slack takes."
+    )
+    base_url: Annotated[str, AfterValidator(_address)] = Field(
+        "http://127.0.0.1:3000", description="Address of the Dagster UI, for links."
+    )
+    smtp_host: str | None = Field(None, description="Mail server; none, no mail.")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(587, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is kept safe."
+    )
+    smtp_user: str | None = Field(None, description="User name at the mail server, if it wants one.")
+    smtp_password: SecretStr | None = Field(None, description="Password there.")
+    mail_from: str = Field("crm_assets@localhost", description="Sender of the mails.")
+    mail_to: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        (), validate_default=True, description="Who gets them; a list, or addresses with commas."
+    )
+
+    @field_validator("mail_to")
+    @classmethod
+    def _somebody_reads_mail(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("smtp_host") and not value:
+            raise ValueError("alerts.smtp_host is set, so somebody must be named")
+        return value

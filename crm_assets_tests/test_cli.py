@@ -197,3 +197,9 @@ def free_port() -> int:
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(crm_assets: Run) -> None:
+    done = crm_assets("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
+    assert done.returncode == 2
+    assert done.stderr.startswith("automation.timezone cannot be used: 'Mars/Olympus' is no time zone")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from crm_assets.api.connection import Connection
 
@@ -48,16 +49,16 @@ def retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def what_was_lost(error: requests.RequestException, connection: Connection) -> str:
+def what_was_lost(error: requests.RequestException | urllib3.exceptions.HTTPError, connection: Connection) -> str:
     """Return what became of a request that got no whole answer."""
     match error:
         case requests.ConnectTimeout():
             return f"no connection within {connection.connect_timeout:g} s"
-        case requests.ReadTimeout():
+        case requests.ReadTimeout() | urllib3.exceptions.ReadTimeoutError():
             return f"no answer within {connection.read_timeout:g} s"
         case requests.exceptions.ProxyError():
             return f"the proxy did not connect ({reason_of(error)})"
-        case requests.exceptions.ChunkedEncodingError() | requests.exceptions.ContentDecodingError():
+        case urllib3.exceptions.ProtocolError() | urllib3.exceptions.DecodeError():
             return "a body that was cut off"
         case _:
             return f"no connection ({reason_of(error)})"

@@ -3,8 +3,7 @@
 The guide's dialect is close to dlt's `rest_api` but not the same: `rest_api.py` translates it.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError, with_config
@@ -17,8 +16,7 @@ from crm_assets.schemas import MODELS
 _STRICT = ConfigDict(extra="forbid")
 
 Cadence = Literal["frequent", "daily"]
-EVERY: Mapping[Cadence, timedelta] = {"frequent": timedelta(minutes=15), "daily": timedelta(days=1)}
-"""How often a resource is to be loaded, by the word that its row uses."""
+"""How often a resource is to be loaded; the settings `automation.<cadence>_cron` say when that is."""
 
 
 @with_config(_STRICT)

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tenacity.wait import wait_random
@@ -57,7 +58,7 @@ class _Page(requests.Response):
 
 
 class CrmSession(requests.Session):
-    """The session of one resource. Follows redirects on the CRM's own host only.
+    """The session of one resource at a time. Follows redirects on the CRM's own host only.
 
     Args:
         resource: name of the resource, for messages.
@@ -70,12 +71,17 @@ class CrmSession(requests.Session):
 
     def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
         super().__init__()
-        self._resource = resource
         self.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
         self.trust_env = not connection.is_loopback
-        adapter = _RetryingAdapter(resource, endpoint, connection, traffic)
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
+        self._adapter = _RetryingAdapter(connection, traffic)
+        self.mount("http://", self._adapter)
+        self.mount("https://", self._adapter)
+        self.turn_to(resource, endpoint)
+
+    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
+        """Ask for another resource from now on, over the same connection."""
+        self._resource = resource
+        self._adapter.turn_to(resource, endpoint)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send `request`, with retries.
@@ -113,13 +119,15 @@ class CrmSession(requests.Session):
 
 
 class _RetryingAdapter(HTTPAdapter):
-    def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
+    def __init__(self, connection: Connection, traffic: Traffic) -> None:
         super().__init__()
+        self._connection = connection
+        self._traffic = traffic
+
+    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
         self._resource = resource
         self._selector = endpoint["data_selector"]
         self._handler = endpoint["error_handler"]
-        self._connection = connection
-        self._traffic = traffic
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         response = super().build_response(req, resp)
@@ -164,21 +172,23 @@ class _RetryingAdapter(HTTPAdapter):
         try:
             response = super().send(request, stream=True, timeout=timeout, **options)
             response._content = self._read(response)
-        except requests.exceptions.SSLError as error:
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             raise UnexpectedAnswer(
                 self._resource, f"no safe connection to {without_login(request.url)}: {reason_of(error)}", _CHECK_URL
             ) from None
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _Fault(what_was_lost(error, self._connection)) from None
         self._judge(response)
         return response
 
     def _read(self, response: requests.Response) -> bytes:
         chunks = []
-        for chunk in response.iter_content(_CHUNK):
+        # Not iter_content: that waits until a chunk is full, however slowly the bytes come.
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
             self._stop_if_cancelled()
             chunks.append(chunk)
             self._traffic.bytes += len(chunk)
+        response.raw.release_conn()
         return b"".join(chunks)
 
     def _judge(self, response: requests.Response) -> None:

@@ -41,7 +41,7 @@ class LastRecordCursorPaginator(BasePaginator):
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Take the cursor out of the page's last record."""
-        self._cursor = _take_cursor(data)
+        self._cursor = take_cursor(data)
         self._has_next_page = self._cursor is not None
         if self._cursor in self._seen:
             raise UnexpectedAnswer(
@@ -71,7 +71,7 @@ class SinglePagePaginator(BasePaginator):
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """End the listing."""
         self._has_next_page = False
-        if (cursor := _take_cursor(data)) is not None:
+        if (cursor := take_cursor(data)) is not None:
             raise UnexpectedAnswer(
                 self._resource,
                 f"the listing was cut: a single page of {len(data or ())} records ends with the cursor {cursor!r}",
@@ -82,7 +82,8 @@ class SinglePagePaginator(BasePaginator):
         """Nothing follows."""
 
 
-def _take_cursor(data: list[Any] | None) -> Any:
+def take_cursor(data: list[Any] | None) -> str | None:
+    """Take the cursor out of the last record of a page and return it; None if there is none."""
     if not data or not isinstance(data[-1], dict):
         return None
     cursor = data[-1].pop(CURSOR_FIELD, None)

@@ -14,7 +14,7 @@ from dlt.extract import DltResource
 from crm_assets.api.connection import Connection, Traffic
 from crm_assets.api.guide import EndpointTable
 from crm_assets.api.source import crm_resources
-from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused
+from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, Reason
 from crm_assets.sync.progress import Reading, Watcher
 from crm_assets.sync.spool import ListingSpool, Spooled
 
@@ -56,16 +56,20 @@ class Listings:
 
 
 class Incomplete(CrmAssetsError):
-    """Some resources could not be read. The message names each, why, and what became of the others."""
+    """Some resources could not be read. The message names each, why, and what became of the others.
+
+    `reasons` says for each of them what kind of help it needs.
+    """
 
     def __init__(self, listings: Listings) -> None:
         names = ", ".join(one.resource for one in listings.failed)
         causes = dict.fromkeys(_told(one) for one in listings.failed)
         super().__init__("\n".join([f"{names} did not load. {_what_landed(listings)}", *causes]))
-        known = [one.error for one in listings.failed if isinstance(one.error, CrmAssetsError)]
-        reasons = {error.reason for error in known}
-        self.reason = reasons.pop() if len(reasons) == 1 else "data"
-        self.worth_retrying = any(error.worth_retrying for error in known)
+        known = {one.resource: one.error for one in listings.failed if isinstance(one.error, CrmAssetsError)}
+        self.reasons: dict[str, Reason] = {resource: error.reason for resource, error in known.items()}
+        kinds = set(self.reasons.values())
+        self.reason = kinds.pop() if len(kinds) == 1 else "data"
+        self.worth_retrying = any(error.worth_retrying for error in known.values())
 
 
 def fetch(
