@@ -58,7 +58,7 @@ def latest_by_resource(instance: dg.DagsterInstance) -> dict[str, Ended]:
             found.setdefault(resource, run)
         if len(found) == len(MODELS):
             break
-    return found
+    return {resource: found[resource] for resource in MODELS if resource in found}
 
 
 def being_loaded(instance: dg.DagsterInstance) -> set[str]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ class Warehouse:
 @pytest.fixture
 def warehouse(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """A DuckDB file of this test, and settings that point the project at it and at the sandbox."""
+    return warehouse_in(tmp_path, sandbox, monkeypatch)
+
+
+def warehouse_in(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """Point the settings at the sandbox and at a DuckDB file in `tmp_path`."""
     path = tmp_path / "data" / "warehouse.duckdb"
     monkeypatch.setenv("DLT_LOCAL_DIR", str(tmp_path))
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(path))
@@ -114,16 +120,17 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 @pytest.fixture
 def materialize(warehouse: Warehouse, instance: dg.DagsterInstance) -> Materialize:
     """Run the assets of the given resources, all for none, against the sandbox into the warehouse."""
+    return partial(run_assets, instance)
 
-    def run(resources: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
-        return defs.resolve_job_def("crm_all").execute_in_process(
-            instance=instance,
-            asset_selection=[asset_key(name) for name in resources] or None,
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
 
-    return run
+def run_assets(instance: dg.DagsterInstance, resources: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+    """Run the assets of `resources`, all for none, as the settings say."""
+    return defs.resolve_job_def("crm_all").execute_in_process(
+        instance=instance,
+        asset_selection=[asset_key(name) for name in resources] or None,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

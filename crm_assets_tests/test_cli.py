@@ -1,5 +1,6 @@
 """The `crm-assets` command as a script sees it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -13,8 +14,10 @@ import duckdb
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from typer.testing import CliRunner
 from urllib3.util import Retry
 
+from crm_assets.cli import AUTOMATION_OFF, app
 from crm_assets.project import ROOT
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
@@ -39,8 +42,25 @@ def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def crm_assets(settings: dict[str, str], tmp_path: Path) -> Run:
-    """Run `crm-assets` from another directory than the project's."""
+def crm_assets(settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `crm-assets` in this process, from another directory than the project's."""
+
+    def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        with monkeypatch.context() as inside:
+            for name in os.environ.keys() - settings.keys():
+                inside.delenv(name)
+            for name, value in (settings | changes).items():
+                inside.setenv(name, value)
+            inside.chdir(tmp_path)
+            done = CliRunner().invoke(app, arguments)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def process(settings: dict[str, str], tmp_path: Path) -> Run:
+    """Run `crm-assets` in a process of its own, as a shell does."""
 
     def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -50,8 +70,8 @@ def crm_assets(settings: dict[str, str], tmp_path: Path) -> Run:
     return run
 
 
-def test_sync_loads_everything_and_ends_with_a_line_per_table(crm_assets: Run, tmp_path: Path) -> None:
-    done = crm_assets("sync")
+def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Run, tmp_path: Path) -> None:
+    done = process("sync")
     assert done.returncode == 0, done.stderr
     tables, _, checks = done.stdout.partition("\n\n")
     head, *lines = [line.split() for line in tables.splitlines()]
@@ -103,10 +123,10 @@ def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
     assert "wr0ng" not in done.stdout + done.stderr
 
 
-def test_sync_names_the_process_that_has_the_warehouse_open(crm_assets: Run, tmp_path: Path) -> None:
+def test_sync_names_the_process_that_has_the_warehouse_open(process: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")):
-        done = crm_assets("sync", "notes", WAREHOUSE__LOCK_TIMEOUT="0")
+        done = process("sync", "notes", WAREHOUSE__LOCK_TIMEOUT="0")
     assert done.returncode == 5
     assert "warehouse.lock_timeout" in done.stderr
 
@@ -180,6 +200,7 @@ def test_dev_opens_the_ui_beside_the_sandbox_and_ends_whole_on_sigterm(
             assert process.stdout
             said = list(takewhile(lambda line: "Serving dagster-webserver" not in line, process.stdout))
             assert f"CRM at http://127.0.0.1:{crm}, Dagster at http://127.0.0.1:{ui}\n" in said
+            assert f"{AUTOMATION_OFF}\n" in said
             assert requests.get(f"http://127.0.0.1:{crm}/", timeout=10).headers["Server"] == "crm-assets-sandbox"
             with requests.Session() as session:  # it says so just before it listens
                 session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
@@ -199,7 +220,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(crm_assets: Run) -> None:
-    done = crm_assets("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
+def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(process: Run) -> None:
+    done = process("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
     assert done.returncode == 2
     assert done.stderr.startswith("automation.timezone cannot be used: 'Mars/Olympus' is no time zone")

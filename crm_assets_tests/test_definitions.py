@@ -44,10 +44,26 @@ def test_importing_the_definitions_brings_little_beside_dagster_and_dlt() -> Non
     assert "typer" not in done.stdout
 
 
-def test_api_schemas_and_sync_know_no_dagster() -> None:
+def test_one_setting_starts_all_schedules_and_sensors() -> None:
+    script = (
+        "from crm_assets.definitions import defs; repository = defs.get_repository_def(); "
+        "print(*(one.default_status.value for one in [*repository.schedule_defs, *repository.sensor_defs]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(AUTOMATION__ENABLED="true"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["RUNNING"] * 5
+
+
+def test_the_floors_below_the_assets_know_no_dagster() -> None:
     script = (
         "import crm_assets.api.source, crm_assets.api.ping, crm_assets.sync.fetch, crm_assets.sync.load, "
-        "crm_assets.sync.tables, crm_assets.sync.duckdb_file, sys; print('dagster' in sys.modules)"
+        "crm_assets.sync.tables, crm_assets.sync.duckdb_file, crm_assets.sync.turns, crm_assets.judge.verdicts, "
+        "crm_assets.alerts.delivery, crm_assets.alerts.incidents, sys; print('dagster' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

@@ -27,11 +27,8 @@ def kill_when_it_appears(process: "subprocess.Popen[bytes]", pattern: str, direc
 @pytest.mark.parametrize(
     "moment",
     [
-        "data/runs/*/lock",
         "data/runs/*/deals.rows.*",
-        "data/runs/*/dlt/crm/normalize/extracted/*/*",
         "data/runs/*/dlt/crm/load/normalized/*/started_jobs/*contacts*",
-        "data/runs/*/dlt/crm/load/normalized/*/completed_jobs/*sql",
         "data/runs/*/dlt/crm/load/loaded/*",
     ],
 )

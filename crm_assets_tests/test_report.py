@@ -15,7 +15,7 @@ import pytest
 from crm_assets.report.collect import Report, collect, only_failures
 from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, run_assets, warehouse_in
 from crm_assets_tests.test_cli import Run, crm_assets, settings  # noqa: F401 - fixtures
 
 CHROMIUM = shutil.which("chromium")
@@ -23,19 +23,26 @@ CHROMIUM = shutil.which("chromium")
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A small CRM in which one id comes twice and one field is not declared."""
+    """A small CRM without undeclared fields: there is nothing to find."""
     with Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as running:
         yield running
 
 
-@pytest.fixture
-def found(materialize: Materialize, sandbox: Sandbox, instance: dg.DagsterInstance) -> Report:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The report after a clean load of two tables and one with an error and a warning."""
-    materialize(["deals", "notes"])
-    sandbox.crm.replace("deals", 5, {"id": 77, "brand|New": "<b>"})
-    sandbox.crm.replace("deals", 110, {"id": 77})
-    materialize(["deals"])
-    return collect(instance)
+    directory = tmp_path_factory.mktemp("report")
+    with (
+        Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as crm,
+        dg.DagsterInstance.local_temp(str(directory)) as history,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        warehouse_in(directory, crm, environment)
+        run_assets(history, ["deals", "notes"])
+        crm.crm.replace("deals", 5, {"id": 77, "brand|New": "<b>"})
+        crm.crm.replace("deals", 110, {"id": 77})
+        run_assets(history, ["deals"])
+        return collect(history)
 
 
 def test_it_has_the_latest_result_of_every_check_that_ever_ran(found: Report) -> None:

@@ -1,12 +1,11 @@
 """Settings: found where dlt finds them, refused by name."""
 
-from pathlib import Path
-
 import pytest
 
 from crm_assets.errors import SettingError
+from crm_assets.project import ROOT
 from crm_assets.resources import CrmApi, Warehouse
-from crm_assets.settings import CrmSettings, WarehouseSettings
+from crm_assets.settings import AlertSettings, AutomationSettings, CrmSettings, Settings, WarehouseSettings
 
 
 def test_as_shipped_the_crm_is_the_sandbox_and_its_tables_keep_out_of_a_real_crms_dataset() -> None:
@@ -82,8 +81,34 @@ def test_a_secret_is_not_in_the_representation_of_the_settings(monkeypatch: pyte
     assert "me@example.com" not in f"{settings!r}{settings.model_dump_json()}"
 
 
-def test_every_setting_is_described_in_the_readme() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    for section in (CrmSettings, WarehouseSettings):
-        for name in section.model_fields:
-            assert f"`{section.section}.{name}`" in readme
+@pytest.mark.parametrize(
+    ("section", "page"),
+    [
+        (CrmSettings, "README.md"),
+        (WarehouseSettings, "README.md"),
+        (AutomationSettings, "docs/automation.md"),
+        (AlertSettings, "docs/automation.md"),
+    ],
+)
+def test_every_setting_is_described(section: type[Settings], page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in section.model_fields:
+        assert f"`{section.section}.{name}`" in text
+        assert f"`{section.section}__{name}`".upper().replace(".", "__") in text
+
+
+def test_mail_without_a_reader_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS__SMTP_HOST", "mail.example.com")
+    with pytest.raises(SettingError, match=r"^alerts\.mail_to cannot be used: .* somebody must be named"):
+        AlertSettings.read()
+
+
+def test_a_webhook_is_masked_and_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERTS__WEBHOOK_URL", "https://hooks.example.com/s3cr3t")
+    assert "s3cr3t" not in repr(AlertSettings.read())
+    monkeypatch.setenv("ALERTS__WEBHOOK_URL", "s3cr3t")
+    with pytest.raises(
+        SettingError, match=r"^alerts\.webhook_url cannot be used: must be an address .*secrets\.toml"
+    ) as e:
+        AlertSettings.read()
+    assert "s3cr3t" not in str(e.value)

@@ -11,7 +11,6 @@ from crm_assets.errors import SettingError
 from crm_assets.history import being_loaded, latest_by_resource
 from crm_assets.jobs import MAIN_JOB
 from crm_assets.resources import CrmApi
-from crm_assets.schemas import MODELS
 from crm_assets.sensors.asking import SWITCH, ask, request, what_is_wrong
 
 _TICK = 15
@@ -84,7 +83,7 @@ def _reason_to_wait(outage: Outage, busy: Collection[str], now: datetime) -> str
 def _missing(instance: dg.DagsterInstance) -> dict[str, str]:
     """Return the resources whose last load failed because the CRM was unavailable, and the run that failed."""
     latest = latest_by_resource(instance)
-    return {name: run.run_id for name in MODELS if (run := latest.get(name)) and run.missing.get(name) == "unavailable"}
+    return {name: run.run_id for name, run in latest.items() if run.missing.get(name) == "unavailable"}
 
 
 def _skip(outage: Outage | None, why: str) -> dg.SensorResult:
