@@ -199,7 +199,7 @@ def dev(
         fixed = SandboxSettings.read().port
         with sandbox_url(fixed, own_port=fixed) if settings.is_sandbox else nullcontext(settings.base_url) as url:
             _out.print(f"CRM at {url}, Dagster at http://127.0.0.1:{port}")
-            _out.print(AUTOMATION_ON if automated else AUTOMATION_OFF)
+            _out.print(AUTOMATION_ON if automated else AUTOMATION_OFF, soft_wrap=True)
             _until_ended(
                 [
                     sys.executable,
