@@ -70,6 +70,10 @@ def _load(value: dict[str, Any]) -> Load:
         rejected=value["rows_rejected"],
         table_rows=value["dagster/row_count"],
         repeated_ids=value["repeated_ids"],
+        moved_ids=value.get("moved_ids", []),
+        gone=value.get("rows_gone", 0),
+        rows_before=value.get("rows_before", 0),
+        held_back=value.get("deletes_held_back", False),
         fields=value["fields"],
     )
 

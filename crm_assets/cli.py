@@ -20,7 +20,7 @@ from crm_assets.project import DAGSTER_HOME, ROOT, settle
 if TYPE_CHECKING:
     from crm_assets.run import Outcome
 
-EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5}
+EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5, "disk": 6}
 """What went wrong, for scripts. 0 is success; several different faults at once are 1."""
 
 AUTOMATION_ON = "Automation is on: schedules and sensors run."
@@ -32,7 +32,7 @@ app = typer.Typer(
     name="crm-assets",
     help="Loads a CRM into your warehouse.\n\n"
     "Exit codes: 0 all is well, 1 some data did not load, 2 a setting or an argument is wrong, 3 the CRM refused the "
-    "login, 4 the CRM is not available, 5 the warehouse refused the load, 130 you cancelled.",
+    "login, 4 the CRM is not available, 5 the warehouse refused the load, 6 the disk did, 130 you cancelled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -54,6 +54,9 @@ def sync(
     resources: Annotated[
         list[str] | None, typer.Argument(help="Names of the resources to load; all eleven if none is named.")
     ] = None,
+    allow_deletes: Annotated[
+        bool, typer.Option("--allow-deletes", help="Delete more rows than sync.delete_guard allows, this once.")
+    ] = False,
 ) -> None:
     """Load the resources into the warehouse, judge the tables, and print what landed and what was found.
 
@@ -64,7 +67,7 @@ def sync(
         from crm_assets.terminal import print_landed, progress
 
         with progress(_out):
-            outcome = run(resources or [])
+            outcome = run(resources or [], allow_deletes=allow_deletes)
         if outcome.landed:
             print_landed(_out, outcome.landed)
         _conclude(outcome)

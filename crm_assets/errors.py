@@ -5,7 +5,7 @@ Each error carries a `reason`: one word that a script, a sensor or an exit code 
 
 from typing import Literal
 
-Reason = Literal["setting", "login", "unavailable", "data", "warehouse"]
+Reason = Literal["setting", "login", "unavailable", "data", "warehouse", "disk"]
 
 
 class CrmAssetsError(Exception):
@@ -92,3 +92,18 @@ class TableBusy(WarehouseError):
     """Another run loaded the same table for longer than `warehouse.lock_timeout`."""
 
     worth_retrying = True
+
+
+class DiskError(CrmAssetsError):
+    """A file or folder of this machine could not be written. The message names it, and what was not done."""
+
+    reason = "disk"
+
+    @classmethod
+    def of(cls, error: OSError, doing: str) -> "DiskError":
+        """Return what `error` of the operating system, which came up while `doing`, means for the reader."""
+        where = f" {error.filename}" if error.filename else ""
+        return cls(
+            f"The disk{where}: {error.strerror or error}, while {doing}. Tables that were not reached are as they "
+            "were. Free some space, or let this user write there, and run again."
+        )

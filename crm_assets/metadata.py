@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from crm_assets.schemas.columns import LOAD_ID, columns_of
+from crm_assets.schemas.columns import DELETED_AT, LOAD_ID, columns_of
 from crm_assets.sync.fetch import Fetched
 from crm_assets.sync.load import Loaded
 from crm_assets.sync.tables import TableFacts
@@ -13,7 +13,10 @@ from crm_assets.sync.tables import TableFacts
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
 _UNDECLARED = "Not declared in the model: as the CRM sent it."
-_LOADED_BY = "The load that last brought the row."
+_OURS = {
+    LOAD_ID: "The load that last brought the row.",
+    DELETED_AT: "When a listing of the CRM first missed the record; NULL while it is there.",
+}
 
 
 def declared_schema(resource: str) -> dg.TableSchema:
@@ -33,7 +36,7 @@ def declared_schema(resource: str) -> dg.TableSchema:
 
 def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts) -> dict[str, Any]:
     """Return what one materialization says: what it cost, what it brought, where it is."""
-    spooled = fetched.spooled
+    spooled, gone = loaded.listings[fetched.resource], loaded.gone[fetched.resource]
     return {
         "dagster/row_count": table.rows,
         "dagster/table_name": table.name,
@@ -47,22 +50,22 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "bytes": fetched.traffic.bytes,
         "fetch_seconds": round(fetched.seconds, 3),
         "load_seconds": round(loaded.seconds, 3),
-        "repeated_ids": dg.MetadataValue.json(_repeated(fetched, table)),
+        "repeated_ids": dg.MetadataValue.json(list(spooled.repeated_ids)),
+        "moved_ids": dg.MetadataValue.json(list(spooled.moved_ids)),
+        "rows_gone": gone.missing,
+        "rows_before": gone.rows,
+        "deletes_held_back": fetched.resource in loaded.held_back,
         "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),
         "preview": dg.MetadataValue.md(_preview(table)),
     }
 
 
-def _repeated(fetched: Fetched, table: TableFacts) -> list[int]:
-    return fetched.spooled.repeated_ids() if table.rows_of_load < fetched.spooled.rows else []
-
-
 def _actual_schema(resource: str, columns: TTableSchemaColumns) -> dg.TableSchema:
     declared = declared_schema(resource)
     names = {column.name for column in declared.columns}
     others = [
-        dg.TableColumn(name, hint["data_type"] or "text", _LOADED_BY if name == LOAD_ID else _UNDECLARED)
+        dg.TableColumn(name, hint["data_type"] or "text", _OURS.get(name, _UNDECLARED))
         for name, hint in columns.items()
         if name not in names
     ]

@@ -18,7 +18,8 @@ from crm_assets.judge.look import Eye
 from crm_assets.project import data_directory
 from crm_assets.sandbox.running import sandbox_url
 from crm_assets.sandbox.server import API_KEY, EMAIL
-from crm_assets.settings import CrmSettings, SandboxSettings, WarehouseSettings
+from crm_assets.settings import CrmSettings, SandboxSettings, SyncSettings, WarehouseSettings
+from crm_assets.sync.deletes import Policy
 from crm_assets.sync.duckdb_file import held
 from crm_assets.sync.load import PIPELINE, Loaded, load
 from crm_assets.sync.spool import Spooled
@@ -58,10 +59,10 @@ class CrmApi(dg.ConfigurableResource[None]):
         settings = self.settings()
         if not settings.is_sandbox:
             email, api_key = settings.login()
-            yield Connection(settings.base_url, email, api_key, settings.page_size)
+            yield _connection(settings, settings.base_url, email, api_key)
             return
         with sandbox_url(SandboxSettings.read().port) as url:
-            yield Connection(url, EMAIL, API_KEY, settings.page_size)
+            yield _connection(settings, url, EMAIL, API_KEY)
 
 
 class Warehouse(dg.ConfigurableResource[None]):
@@ -70,6 +71,7 @@ class Warehouse(dg.ConfigurableResource[None]):
     crm_api: dg.ResourceDependency[CrmApi]
     destination: str | None = Field(default=None, description="Instead of `warehouse.destination`, for this run.")
     dataset: str | None = Field(default=None, description="Instead of `warehouse.dataset`, for this run.")
+    allow_deletes: bool = Field(default=False, description="Delete, in this run, also more than `sync.delete_guard`.")
 
     def settings(self) -> WarehouseSettings:
         """Return the settings of the warehouse.
@@ -119,8 +121,15 @@ class Warehouse(dg.ConfigurableResource[None]):
 
         Raises:
             WarehouseError: the warehouse refused the load.
+            DiskError: a file could not be written.
+            SettingError: a setting is malformed.
         """
-        return load(listings, destination, self.dataset_name(), directory)
+        policies = {listing.resource: self._policy(listing.resource) for listing in listings}
+        return load(listings, policies, destination, self.dataset_name(), directory)
+
+    def _policy(self, resource: str) -> Policy:
+        settings = SyncSettings.for_resource(resource)
+        return Policy(settings.deletes, settings.delete_guard, self.allow_deletes, settings.history)
 
     @contextmanager
     def eye(self, destination: Destination[Any, Any], directory: Path) -> Iterator[Eye]:
@@ -131,6 +140,17 @@ class Warehouse(dg.ConfigurableResource[None]):
         )
         with pipeline.sql_client() as client:
             yield Eye(lambda sql: client.execute_sql(sql) or [], client.escape_column_name, dataset)
+
+
+def _connection(settings: CrmSettings, base_url: str, email: str, api_key: str) -> Connection:
+    return Connection(
+        base_url,
+        email,
+        api_key,
+        page_size=settings.page_size,
+        answer_seconds=settings.answer_seconds,
+        answer_bytes=settings.answer_bytes,
+    )
 
 
 def duckdb_path(destination: Destination[Any, Any]) -> Path | None:

@@ -40,8 +40,12 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def run(resources: Sequence[str]) -> Outcome:
+def run(resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
     """Load `resources`, or all of them if there are none, judge their tables, and return what landed.
+
+    Args:
+        resources: names of the resources.
+        allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
     Raises:
         EndpointTableError: a name is not known.
@@ -54,7 +58,7 @@ def run(resources: Sequence[str]) -> Outcome:
             instance=history,
             tags=process_tags(),
             asset_selection=[asset_key(row["name"]) for row in rows],
-            run_config=_QUIET,
+            run_config={**_QUIET, "resources": {"warehouse": {"config": {"allow_deletes": allow_deletes}}}},
             raise_on_error=False,
         )
     return Outcome([_landed(event) for event in result.get_asset_materialization_events()], *_problem(result))

@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from crm_assets.api.connection import LOOPBACK
 from crm_assets.errors import SettingError
 from crm_assets.schemas import MODELS
 
@@ -100,6 +101,15 @@ class Settings(BaseModel):
             raise SettingError("\n".join(lines)) from None
 
     @classmethod
+    def for_resource(cls, resource: str) -> Self:
+        """Return the section with what is set for `resource` alone: `checks.deals.rejected_share`.
+
+        Raises:
+            SettingError: names the one that cannot be used.
+        """
+        return cls.read(**{name: _first(None, f"{cls.section}.{resource}.{name}") for name in cls.model_fields})
+
+    @classmethod
     def explain(cls, name: str, kind: str, message: str) -> str:
         """Return one line that says what is wrong with the setting `name` and where to mend it."""
         annotation = cls.model_fields[name].annotation
@@ -117,6 +127,7 @@ class CrmSettings(Settings):
 
     section: ClassVar[str] = "sources.crm"
 
+    allow_http: bool = Field(False, description="Whether login and data may go to another machine unencrypted.")
     base_url: Annotated[str, AfterValidator(_address)] = Field(
         description="Address of the CRM, or `sandbox` for the CRM on loopback that comes with the project."
     )
@@ -126,6 +137,18 @@ class CrmSettings(Settings):
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="Records per page, 1 to 10,000. Unset: the limit of the endpoint table, 100."
     )
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(300.0, description="Seconds that one answer may take.")
+    answer_bytes: Annotated[int, Field(ge=1)] = Field(
+        128 << 20, description="The largest answer that is read, in bytes, decompressed."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_encrypted(cls, value: str, info: ValidationInfo) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK and not info.data.get("allow_http"):
+            raise ValueError("http:// would show the login to everybody in between; use https://, or set allow_http")
+        return value
 
     @property
     def is_sandbox(self) -> bool:
@@ -163,6 +186,28 @@ class WarehouseSettings(Settings):
     )
 
 
+class SyncSettings(Settings):
+    """Section `sync`: what a load does. Under `sync.<resource>` each can be set for one resource."""
+
+    section: ClassVar[str] = "sync"
+
+    deletes: Literal["flag", "remove", "keep"] = Field(
+        "flag",
+        description="What becomes of a row whose record the CRM does not list any more: `flag` sets `_deleted_at`, "
+        "`remove` takes it away, `keep` leaves it as it is.",
+    )
+    delete_guard: Share = Field(
+        0.2, description="Share of a table of more than 100 rows above which a listing deletes nothing."
+    )
+    history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
+    resume_within: Annotated[float, Field(ge=0)] = Field(
+        3600.0, description="Seconds after its begin during which a listing that broke off is gone on with."
+    )
+    new_columns: Annotated[int, Field(ge=0)] = Field(
+        200, description="Undeclared fields of a listing that get a column each; the others share `other_fields`."
+    )
+
+
 class CheckSettings(Settings):
     """Section `checks`: thresholds. Under `checks.<resource>` each can be set for one resource."""
 
@@ -171,15 +216,6 @@ class CheckSettings(Settings):
     rejected_share: Share = Field(0.01, description="Share of rejected records above which that is an error.")
     row_count_drop: Share = Field(0.2, description="Share of its rows that a table or a listing may lose.")
     dangling_share: Share = Field(0.05, description="Share of references that may lead nowhere.")
-
-    @classmethod
-    def for_resource(cls, resource: str) -> Self:
-        """Return the thresholds of `resource`.
-
-        Raises:
-            SettingError: names the one that cannot be used.
-        """
-        return cls.read(**{name: _first(None, f"{cls.section}.{resource}.{name}") for name in cls.model_fields})
 
 
 class SandboxSettings(Settings):

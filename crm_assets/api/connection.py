@@ -23,6 +23,10 @@ class Connection:
     """Seconds until the CRM must have taken the connection."""
     read_timeout: float = 60.0
     """Seconds without a byte after which an answer counts as lost. The CRM itself gives up after 60."""
+    answer_seconds: float = 300.0
+    """Seconds within which an answer must be whole."""
+    answer_bytes: int = 128 << 20
+    """The largest answer that is read, in bytes, decompressed."""
     cancelled: Event = field(default_factory=Event, repr=False, compare=False)
 
     @property

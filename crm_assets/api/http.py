@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import orjson
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -19,6 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_random
 
 from crm_assets.api.answers import problem_of, reason_of, retry_after, what_was_lost, without_login
+from crm_assets.api.bodies import parse
 from crm_assets.api.connection import Connection, Traffic
 from crm_assets.api.guide import Endpoint, ErrorHandler
 from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused, UnexpectedAnswer
@@ -33,6 +33,10 @@ _CHUNK = 1 << 16
 _CRM_DOWN = "Nothing to mend here: run it again when the CRM is back."
 _REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
 _CHECK_URL = "Check sources.crm.base_url (.dlt/config.toml or SOURCES__CRM__BASE_URL)."
+_RAISE_THE_LIMIT = (
+    "Its table is untouched. If that is right, raise sources.crm.answer_bytes (SOURCES__CRM__ANSWER_BYTES), "
+    "or ask for smaller pages with sources.crm.page_size."
+)
 _CHECK_LOGIN = (
     "Check sources.crm.email and sources.crm.api_key "
     "(.dlt/secrets.toml, or SOURCES__CRM__EMAIL and SOURCES__CRM__API_KEY)."
@@ -49,11 +53,11 @@ class _Fault(Exception):
 
 
 class _Page(requests.Response):
-    """A response whose JSON is parsed once, by orjson, however often it is asked for."""
+    """A response whose JSON is parsed once, however often it is asked for."""
 
     def json(self, **kwargs: Any) -> Any:
         if not hasattr(self, "_parsed"):
-            self._parsed = orjson.loads(self.content)
+            self._parsed = parse(self.content)
         return self._parsed
 
 
@@ -183,11 +187,22 @@ class _RetryingAdapter(HTTPAdapter):
 
     def _read(self, response: requests.Response) -> bytes:
         chunks = []
+        size = 0
+        deadline = monotonic() + self._connection.answer_seconds
         # Not iter_content: that waits until a chunk is full, however slowly the bytes come.
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             self._stop_if_cancelled()
             chunks.append(chunk)
+            size += len(chunk)
             self._traffic.bytes += len(chunk)
+            if size > self._connection.answer_bytes:
+                raise UnexpectedAnswer(
+                    self._resource,
+                    f"more than {self._connection.answer_bytes:,} bytes from {without_login(response.url)}",
+                    _RAISE_THE_LIMIT,
+                )
+            if monotonic() > deadline:
+                raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s")
         response.raw.release_conn()
         return b"".join(chunks)
 

@@ -19,4 +19,12 @@ class Load:
     table_rows: int
     """Rows in the table after it."""
     repeated_ids: Sequence[int]
+    moved_ids: Sequence[int]
+    """Identifiers that came more than once because the record was changed while the listing was read."""
+    gone: int
+    """Rows of the table whose records the listing had not."""
+    rows_before: int
+    """Rows in the table before the load, without those that were flagged as deleted."""
+    held_back: bool
+    """Whether so many were gone that none was deleted."""
     fields: Mapping[str, Sequence[str]]

@@ -12,6 +12,9 @@ from crm_assets.settings import CheckSettings
 
 Severity = Literal["WARN", "ERROR"]
 
+_FEW, _FEW_OF_MANY = 5, 0.01
+"""Records, and their share, that may come and go while a listing is read."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -82,6 +85,18 @@ def unique_id(evidence: Evidence) -> Verdict:
             head=("id",),
             offenders=[(one,) for one in twice[:MOST_OFFENDERS]],
         )
+    moved = evidence.loads[0].moved_ids if evidence.loads else ()
+    if moved:
+        listed = ", ".join(map(str, moved[:MOST_OFFENDERS]))
+        return Verdict(
+            False,
+            f"{len(moved):,} records were changed while the listing was read, and came twice: {listed}. "
+            "The table has the newest version of each.",
+            "WARN",
+            counts,
+            ("id",),
+            [(one,) for one in moved[:MOST_OFFENDERS]],
+        )
     return Verdict(True, "Every id stands in one row.", counts=counts)
 
 
@@ -142,6 +157,8 @@ def rejected(evidence: Evidence) -> Verdict:
 def row_count(evidence: Evidence) -> Verdict:
     """The table and the listing have about as many rows as before."""
     rows = evidence.look.rows
+    if evidence.loads and evidence.loads[0].held_back:
+        return _held_back(evidence.resource, evidence.loads[0], rows)
     listed = evidence.loads[0].rows if evidence.loads else 0
     table_before = max((load.table_rows for load in evidence.loads), default=0)
     listed_before = max((load.rows for load in evidence.loads[1:]), default=0)
@@ -164,6 +181,16 @@ def row_count(evidence: Evidence) -> Verdict:
     return Verdict(True, f"{rows:,} rows, {listed:,} in the last listing.", "WARN", counts)
 
 
+def _held_back(resource: str, last: Load, rows: int) -> Verdict:
+    return Verdict(
+        False,
+        f"The last listing has not {last.gone:,} of the {last.rows_before:,} rows, more than sync.delete_guard allows: "
+        f"none was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
+        "ERROR",
+        {"rows": rows, "gone": last.gone, "rows_before": last.rows_before},
+    )
+
+
 def complete(evidence: Evidence) -> Verdict:
     """What the last load fetched is in the table, and it is what the CRM says it has."""
     if not evidence.loads:
@@ -178,8 +205,12 @@ def complete(evidence: Evidence) -> Verdict:
         )
     if look.offered is not None and look.offered != last.records:
         counts["offered"] = look.offered
+        few = abs(look.offered - last.records) <= max(_FEW, _FEW_OF_MANY * last.records)
         return Verdict(
-            False, f"The CRM says that it has {look.offered:,} records; {last.records:,} were fetched.", counts=counts
+            False,
+            f"The CRM says that it has {look.offered:,} records; {last.records:,} were fetched.",
+            "WARN" if few else "ERROR",
+            counts,
         )
     return Verdict(True, f"All {last.rows:,} rows of the last load are in the table.", counts=counts)
 

@@ -15,6 +15,12 @@ from crm_assets.schemas.values import DataTypeName
 LOAD_ID = "_dlt_load_id"
 """The column in which dlt says which load last brought the row."""
 
+DELETED_AT = "_deleted_at"
+"""The column that says which load first missed the record in the CRM's listing; NULL while it is there."""
+
+OTHER_FIELDS = "other_fields"
+"""The column for the undeclared fields that are too many for a column each."""
+
 RESERVED_PREFIX = "_dlt"
 """Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
 
@@ -67,12 +73,18 @@ def columns_of(resource: str) -> tuple[Column, ...]:
 def column_name(field: str) -> str:
     """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
     name = _NAMING.normalize_identifier(field) if field.strip() else "unnamed"
-    return f"crm{name}" if name.startswith(RESERVED_PREFIX) else name
+    ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, OTHER_FIELDS)
+    return f"crm_{name.lstrip('_')}" if ours else name
 
 
 def dlt_columns(resource: str) -> TTableSchemaColumns:
     """Return the column hints of `resource` for dlt."""
     return {column.name: _hint(column) for column in columns_of(resource)}
+
+
+def deleted_at_hint() -> TColumnSchema:
+    """Return the hint of the column that says since when a record is gone."""
+    return {"name": DELETED_AT, "data_type": "timestamp", "nullable": True}
 
 
 def undeclared_hint(name: str) -> TColumnSchema:

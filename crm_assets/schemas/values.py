@@ -6,9 +6,11 @@ that can stand after the field's name, for a value that the column cannot hold.
 """
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import isfinite
+from threading import Lock
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -24,6 +26,8 @@ LAST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59, the last."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DEEPEST = 10_000
+_RECURSION = Lock()
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -115,11 +119,11 @@ def to_json(value: Any) -> str | None:
 
 
 def json_text(value: Any) -> str:
-    """Return `value` as JSON; what orjson cannot write (numbers beyond 64 bits, lone surrogates) as `json` does."""
+    """Return `value` as JSON; what orjson cannot write (numbers beyond 64 bits, deep nesting) as `json` does."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        return json.dumps(value)
+        return _json_text_however_deep(value)
 
 
 CONVERT: dict[DataTypeName, Callable[[Any], Any]] = {
@@ -130,6 +134,16 @@ CONVERT: dict[DataTypeName, Callable[[Any], Any]] = {
     "timestamp": to_timestamp,
     "json": to_json,
 }
+
+
+def _json_text_however_deep(value: Any) -> str:
+    with _RECURSION:
+        usual = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(usual, _DEEPEST))
+        try:
+            return json.dumps(value, separators=(",", ":"))
+        finally:
+            sys.setrecursionlimit(usual)
 
 
 def _from_iso(value: str) -> datetime:

@@ -24,6 +24,7 @@ from crm_assets.schemas.values import (
     MILLISECONDS_FROM,
     DataTypeName,
     json_text,
+    to_bigint,
     to_json,
 )
 
@@ -124,12 +125,15 @@ class Batcher:
 
     def _reject(self, record: Any, reason: str) -> Rejected:
         record_id = record.get("id") if isinstance(record, dict) else None
-        return Rejected(
-            resource=self._resource,
-            record_id=None if record_id is None else str(record_id),
-            reason=reason,
-            record=json_text(record),
-        )
+        return Rejected(self._resource, _identifier(record_id), reason, json_text(record))
+
+
+def _identifier(value: Any) -> str | None:
+    """Return an id as the table would write it, or else as it came."""
+    try:
+        return None if value is None else str(to_bigint(value))
+    except ValueError:
+        return str(value)
 
 
 def _declared_array(column: Column, values: Values | None, count: int, faults: dict[int, str]) -> pa.Array:

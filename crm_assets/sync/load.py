@@ -1,9 +1,10 @@
 """Load complete listings into the warehouse in one dlt pipeline run."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -12,17 +13,17 @@ from typing import Any
 import dlt
 from dlt.common.destination import Destination
 from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.destinations.exceptions import DatabaseException
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from crm_assets.errors import WarehouseError
-from crm_assets.schemas.columns import dlt_columns, undeclared_hint
+from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.schemas.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
+from crm_assets.sync.deletes import REJECTED_TABLE, Gone, Policy, gone, settle
+from crm_assets.sync.history import history
 from crm_assets.sync.spool import Spooled
 
 PIPELINE = "crm"
-REJECTED_TABLE = "rejected_records"
-"""Where the records go that cannot be rows, each with the reason."""
-
 _REJECTED_COLUMNS: TTableSchemaColumns = {
     "resource": {"name": "resource", "data_type": "text", "nullable": False},
     "record_id": {"name": "record_id", "data_type": "text", "nullable": True},
@@ -44,13 +45,26 @@ class Loaded:
     load_id: str
     seconds: float
     pipeline: dlt.Pipeline
+    listings: Mapping[str, Spooled]
+    """What was loaded of each resource: each record once."""
+    gone: Mapping[str, Gone]
+    """What each table had that its listing has not."""
+    held_back: frozenset[str]
+    """Resources whose deletes were so many that none was carried out."""
 
 
-def load(listings: Sequence[Spooled], destination: Destination[Any, Any], dataset: str, directory: Path) -> Loaded:
-    """Merge the rows of `listings` into their tables, and append their rejected records.
+def load(
+    listings: Sequence[Spooled],
+    policies: Mapping[str, Policy],
+    destination: Destination[Any, Any],
+    dataset: str,
+    directory: Path,
+) -> Loaded:
+    """Merge the rows of `listings` into their tables, append their rejected records, and carry out the deletes.
 
     Args:
         listings: complete listings.
+        policies: what is done beside merging, for each of them.
         destination: any dlt SQL destination that takes parquet.
         dataset: name of the dataset (schema) of the tables.
         directory: where dlt keeps its files during this load. It must be new: what an earlier, broken
@@ -58,8 +72,10 @@ def load(listings: Sequence[Spooled], destination: Destination[Any, Any], datase
 
     Raises:
         WarehouseError: the warehouse refused the load.
+        DiskError: a file could not be written.
     """
-    started = monotonic()
+    started, moment = monotonic(), datetime.now(UTC)
+    newest = [listing.newest() for listing in listings]
     pipeline = dlt.pipeline(
         PIPELINE,
         destination=destination,
@@ -67,31 +83,50 @@ def load(listings: Sequence[Spooled], destination: Destination[Any, Any], datase
         pipelines_dir=str(directory / "dlt"),
     )
     try:
+        with pipeline.sql_client() as client:
+            missing = {listing.resource: gone(client, listing) for listing in newest}
+        held_back = frozenset(name for name, one in missing.items() if one.is_too_many(policies[name]))
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
-            info = pipeline.run(_spooled_source(listings), loader_file_format="parquet")
-    except PipelineStepFailed as error:
-        raise WarehouseError(_explained(error, dataset)) from error
-    return Loaded(info.loads_ids[0], monotonic() - started, pipeline)
+            source = _spooled_source(newest, policies, held_back, moment)
+            load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
+        with pipeline.sql_client() as client:
+            for name in missing.keys() - held_back:
+                settle(client, name, policies[name].deletes, load_id, moment)
+    except (PipelineStepFailed, DatabaseException) as error:
+        raise _explained(error, dataset) from error
+    by_name = {listing.resource: listing for listing in newest}
+    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, held_back)
 
 
-def _spooled_source(listings: Sequence[Spooled]) -> DltSource:
+def _spooled_source(
+    listings: Sequence[Spooled], policies: Mapping[str, Policy], held_back: Collection[str], moment: datetime
+) -> DltSource:
     @dlt.source(name=PIPELINE)
     def crm() -> list[DltResource]:
-        return [*map(_rows, listings), _rejected(listings)]
+        versions = [
+            # A record that was listed and cannot be a row has not ended either.
+            history(one, _hints(one), moment, retire=one.resource not in held_back and not one.rejected_rows)
+            for one in listings
+            if policies[one.resource].history
+        ]
+        return [*map(_rows, listings), *versions, _rejected(listings)]
 
     return crm()
 
 
 def _rows(listing: Spooled) -> DltResource:
-    declared = dlt_columns(listing.resource)
-    undeclared = {name: undeclared_hint(name) for name in listing.schema.names if name not in declared}
     return dlt.resource(
         listing.tables(),
         name=listing.resource,
         primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        columns={**declared, **undeclared},
+        columns={**_hints(listing), DELETED_AT: deleted_at_hint()},
     )
+
+
+def _hints(listing: Spooled) -> TTableSchemaColumns:
+    declared = dlt_columns(listing.resource)
+    return {**declared, **{name: undeclared_hint(name) for name in listing.schema.names if name not in declared}}
 
 
 def _rejected(listings: Sequence[Spooled]) -> DltResource:
@@ -115,15 +150,19 @@ def _json_as_text_is_meant() -> Iterator[None]:
         logger.removeFilter(other)
 
 
-def _explained(error: PipelineStepFailed, dataset: str) -> str:
-    causes = [str(cause) for cause in _causes(error)]
-    if any("Out of Memory" in cause or "failed to allocate" in cause for cause in causes):
-        return (
+def _explained(error: Exception, dataset: str) -> CrmAssetsError:
+    causes = list(_causes(error))
+    if broken := next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None):
+        return DiskError.of(broken, f"loading into {dataset}")
+    texts = [str(cause) for cause in causes]
+    if any("Out of Memory" in text or "failed to allocate" in text for text in texts):
+        return WarehouseError(
             f"Loading into {dataset} needs more memory than DuckDB was given. Raise warehouse.memory_limit "
             "(.dlt/config.toml, or WAREHOUSE__MEMORY_LIMIT); tables that were not reached are as they were."
         )
-    return (
-        f"Loading into {dataset} failed in dlt's step {error.step}: {causes[-1]} "
+    step = f" in dlt's step {error.step}" if isinstance(error, PipelineStepFailed) else ""
+    return WarehouseError(
+        f"Loading into {dataset} failed{step}: {texts[-1]} "
         "Tables that were not reached are as they were; the next run loads everything again."
     )
 

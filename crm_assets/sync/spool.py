@@ -4,7 +4,8 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from crm_assets.sync.batches import Batcher, Rejected
 _LOCK = "lock"
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 32 << 20
+_CHANGED = "updated_time"
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_IDS_END = 2**63
 _REJECTED = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
 
 
@@ -50,14 +54,56 @@ class Spooled:
     fields: dict[str, list[str]]
     """The JSON types in which each field of the CRM came."""
 
-    def repeated_ids(self) -> list[int]:
-        """Return the identifiers that stand in more than one row of the listing."""
-        ids = pa.chunked_array([table.column("id") for table in self.tables()], pa.int64())
-        return [int(count["values"]) for count in pc.value_counts(ids).to_pylist() if count["counts"] > 1]
+    superseded: frozenset[int] = frozenset()
+    """Places of rows whose record came again, in a version that is newer or was listed later."""
+    repeated_ids: tuple[int, ...] = ()
+    """Identifiers that came more than once although nothing says that the record was changed meanwhile."""
+    moved_ids: tuple[int, ...] = ()
+    """Identifiers that came more than once, because the record was changed while the listing was read."""
+
+    def newest(self) -> "Spooled":
+        """Return the listing with each record once: in its newest version, or else the one listed last."""
+        ids = pa.chunked_array(self.ids(), pa.int64())
+        repeated = pa.array(
+            [one["values"] for one in pc.value_counts(ids).to_pylist() if one["counts"] > 1], pa.int64()
+        )
+        if not len(repeated):
+            return self
+        copies: dict[int, list[tuple[datetime, int]]] = {}
+        for record_id, changed, place in self._copies(repeated):
+            copies.setdefault(record_id, []).append((changed, place))
+        moved = tuple(one for one, found in copies.items() if len({changed for changed, _ in found}) > 1)
+        superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
+        return replace(
+            self,
+            rows=self.rows - len(superseded),
+            superseded=superseded,
+            repeated_ids=tuple(one for one in copies if one not in moved),
+            moved_ids=moved,
+        )
+
+    def _copies(self, ids: pa.Array) -> Iterator[tuple[int, datetime, int]]:
+        """Yield identifier, time of the last change and place of the rows of `ids`."""
+        place = 0
+        for batch in _batches(self.parts, self.schema):
+            for index in pc.indices_nonzero(pc.is_in(batch["id"], ids)).to_pylist():
+                changed = batch[_CHANGED][index].as_py() if _CHANGED in batch.schema.names else None
+                yield batch["id"][index].as_py(), changed or _NEVER, place + index
+            place += batch.num_rows
+
+    def ids(self) -> list[pa.Array]:
+        """Return the identifiers of all rows."""
+        return [batch["id"] for batch in _batches(self.parts, self.schema)]
+
+    def rejected_ids(self) -> list[pa.Array]:
+        """Return the identifiers of the records that cannot be rows, where they are numbers."""
+        texts = pa.chunked_array([table["record_id"] for table in self.rejected_tables()], pa.string())
+        numbers = [int(text) for text in texts.to_pylist() if text and text.isascii() and text.isdigit()]
+        return [pa.array([number for number in numbers if number < _IDS_END], pa.int64())]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
-        yield from _tables(self.parts, self.schema)
+        yield from _tables(self.parts, self.schema, self.superseded)
 
     def rejected_tables(self) -> Iterator[pa.Table]:
         """Yield the records that cannot be rows: resource, record_id, reason, record."""
@@ -132,11 +178,13 @@ class _Parts:
             self._writer = None
 
 
-def _tables(parts: tuple[Path, ...], schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(parts: tuple[Path, ...], schema: pa.Schema, without: frozenset[int] = frozenset()) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
-    size = 0
+    size = place = 0
     for batch in _batches(parts, schema):
-        waiting.append(batch)
+        mine = [index for index in range(batch.num_rows) if place + index not in without] if without else None
+        place += batch.num_rows
+        waiting.append(batch if mine is None else batch.take(pa.array(mine, pa.int64())))
         size += batch.nbytes
         if size >= _TABLE_BYTES:
             yield pa.Table.from_batches(waiting)

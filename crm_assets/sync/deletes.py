@@ -1,0 +1,100 @@
+"""Records that the CRM does not list any more: how many they are, and what becomes of their rows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.destinations.sql_client import SqlClientBase
+
+from crm_assets.schemas.columns import DELETED_AT, LOAD_ID
+from crm_assets.sync.spool import Spooled
+
+Deletes = Literal["flag", "remove", "keep"]
+REJECTED_TABLE = "rejected_records"
+"""Where the records go that cannot be rows, each with the reason."""
+SMALL_TABLE = 100
+"""Rows. The guard is for tables with more than this."""
+_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a load does beside merging, for one resource."""
+
+    deletes: Deletes = "flag"
+    guard: float = 0.2
+    """Share of its rows that a table of more than `SMALL_TABLE` rows may lose in one load."""
+    allowed: bool = False
+    """Whether the guard is off, for this load."""
+    history: bool = False
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Rows of a table whose records a listing does not have."""
+
+    rows: int
+    """Rows of the table before the load, without those that are flagged."""
+    missing: int
+
+    def is_too_many(self, policy: Policy) -> bool:
+        """Return whether so many are gone that something else may be wrong."""
+        return (
+            policy.deletes != "keep"
+            and not policy.allowed
+            and self.rows > SMALL_TABLE
+            and self.missing > policy.guard * self.rows
+        )
+
+
+Client = SqlClientBase[Any]
+
+
+def gone(client: Client, listing: Spooled) -> Gone:
+    """Compare the table of `listing`, as it is before the load, with the listing.
+
+    A record that was listed and cannot be a row is not gone.
+    """
+    columns = _columns(client, listing.resource)
+    if not {"id", LOAD_ID} <= columns:
+        return Gone(0, 0)
+    live = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
+    table = client.make_qualified_table_name(listing.resource)
+    listed = pa.chunked_array([*listing.ids(), *listing.rejected_ids()], pa.int64()).combine_chunks()
+    rows = missing = 0
+    with client.execute_query(f"SELECT id FROM {table} {live}") as cursor:  # noqa: S608 - names are escaped
+        for chunk in cursor.iter_arrow(_CHUNK):
+            rows += chunk.num_rows
+            missing += pc.sum(pc.invert(pc.is_in(chunk.column(0), listed))).as_py() or 0
+    return Gone(rows, missing)
+
+
+def settle(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:
+    """Flag or remove the rows that the load `load_id`, which brought every record of the listing, did not touch."""
+    table = client.make_qualified_table_name(resource)
+    rejected = client.make_qualified_table_name(REJECTED_TABLE)
+    deleted_at, load = client.escape_column_name(DELETED_AT), client.escape_column_name(LOAD_ID)
+    rejected_ids = f"SELECT record_id FROM {rejected} WHERE resource = %s AND {load} = %s"  # noqa: S608 - our names
+    untouched = f"{load} <> %s AND CAST(id AS VARCHAR) NOT IN ({rejected_ids} AND record_id IS NOT NULL)"
+    match deletes:
+        case "flag":
+            client.execute_sql(
+                f"UPDATE {table} SET {deleted_at} = %s WHERE {deleted_at} IS NULL AND {untouched}",  # noqa: S608
+                moment,
+                load_id,
+                resource,
+                load_id,
+            )
+        case "remove":
+            client.execute_sql(f"DELETE FROM {table} WHERE {untouched}", load_id, resource, load_id)  # noqa: S608
+
+
+def _columns(client: Client, table: str) -> set[str]:
+    rows = client.execute_sql(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
+        client.dataset_name,
+        table,
+    )
+    return {str(row[0]) for row in rows or ()}

@@ -1,0 +1,64 @@
+"""Every version of a record: the second table `<resource>_history`, which dlt keeps as a slowly changing dimension."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.extract import DltResource
+
+from crm_assets.sync.spool import Spooled
+
+VALIDITY = ["valid_from", "valid_to"]
+"""Since when a version was valid, and until when; NULL while it still is."""
+_VERSION = "row_version"
+_OF_THE_LISTING = "count"
+"""What the CRM writes on the first record of a listing, whichever record that is."""
+
+
+def history_table(resource: str) -> str:
+    """Return the name of the table with all versions of the records of `resource`."""
+    return f"{resource}_history"
+
+
+def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *, retire: bool) -> DltResource:
+    """Return the dlt resource of the versions of `listing`.
+
+    Args:
+        listing: a complete listing.
+        columns: the hints of its columns.
+        moment: when versions that are not the same any more ended, and the new ones began.
+        retire: whether records that are not in the listing end; if not, only changed ones do.
+    """
+    strategy: Any = {
+        "disposition": "merge",
+        "strategy": "scd2",
+        "validity_column_names": VALIDITY,
+        "row_version_column_name": _VERSION,
+        "boundary_timestamp": moment,
+    }
+    return dlt.resource(
+        _versions(listing),
+        name=history_table(listing.resource),
+        write_disposition=strategy,
+        merge_key=() if retire else "id",
+        columns={name: {**hint, "primary_key": False} for name, hint in columns.items()},
+    )
+
+
+def _versions(listing: Spooled) -> Iterator[pa.Table]:
+    for table in listing.tables():
+        texts = _texts(table)
+        versions = [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]
+        yield table.append_column(_VERSION, pa.array(versions, pa.string()))
+
+
+def _texts(table: pa.Table) -> pa.ChunkedArray:
+    """Return each row as text, the same for the same values, whichever columns without a value there are beside."""
+    names = sorted(name for name in table.column_names if name != _OF_THE_LISTING)
+    parts = [pc.binary_join_element_wise(name, pc.cast(table[name], pa.string()), "=") for name in names]
+    return pc.binary_join_element_wise(*parts, "\x1f", null_handling="skip")

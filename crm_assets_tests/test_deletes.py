@@ -1,0 +1,196 @@
+"""Records that the CRM does not list any more, and those that come back."""
+
+from itertools import pairwise
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from crm_assets.definitions import defs
+from crm_assets.keys import asset_key
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import SMALL, Materialize, Warehouse
+
+GONE = "SELECT id FROM crm.deals WHERE _deleted_at IS NOT NULL ORDER BY id"
+
+
+def ids(sandbox: Sandbox, resource: str) -> list[Any]:
+    """Return the identifiers of the records as they stand."""
+    return [record["id"] for record in sandbox.crm.records(resource)]
+
+
+def row_count(result: dg.ExecuteInProcessResult) -> tuple[bool, str]:
+    """Return what the check `row_count` of deals said."""
+    [one] = [check for check in result.get_asset_check_evaluations() if check.check_name == "row_count"]
+    return one.passed, str(one.description)
+
+
+def test_a_row_whose_record_is_gone_is_flagged_once_and_cleared_when_it_comes_back(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    record = next(iter(sandbox.crm.records("deals")))
+    materialize(["deals"])
+    assert warehouse.query(GONE) == []
+    sandbox.crm.delete("deals", record["id"])
+    materialize(["deals"])
+    first = warehouse.query("SELECT id, _deleted_at FROM crm.deals WHERE _deleted_at IS NOT NULL")
+    assert [row[0] for row in first] == [int(record["id"])]
+    materialize(["deals"])
+    assert warehouse.query("SELECT id, _deleted_at FROM crm.deals WHERE _deleted_at IS NOT NULL") == first
+    sandbox.crm.create("deals", record)
+    materialize(["deals"])
+    assert warehouse.query(GONE) == []
+    assert warehouse.query("SELECT count(*) FROM crm.deals") == [(SMALL["deals"],)]
+
+
+@pytest.mark.parametrize(
+    ("deletes", "rows", "flagged"), [("remove", SMALL["deals"] - 1, 0), ("keep", SMALL["deals"], 0)]
+)
+def test_the_setting_of_a_resource_removes_or_keeps_the_row(
+    materialize: Materialize,
+    sandbox: Sandbox,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    deletes: str,
+    rows: int,
+    flagged: int,
+) -> None:
+    monkeypatch.setenv("SYNC__DEALS__DELETES", deletes)
+    materialize(["deals", "notes"])
+    for resource in ("deals", "notes"):
+        sandbox.crm.delete(resource, ids(sandbox, resource)[0])
+    materialize(["deals", "notes"])
+    assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.deals") == [(rows, flagged)]
+    assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.notes") == [(SMALL["notes"], 1)]
+
+
+def test_a_listing_that_failed_deletes_nothing(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    materialize(["deals"])
+    sandbox.crm.delete("deals", ids(sandbox, "deals")[0])
+    sandbox.fault(Fault("deals", "status", after=1, retry_after="9999"))
+    assert not materialize(["deals"]).success
+    assert warehouse.query(GONE) == []
+
+
+def test_a_record_that_was_listed_and_cannot_be_a_row_is_not_gone(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    materialize(["deals"])
+    record_id = ids(sandbox, "deals")[3]
+    sandbox.crm.replace("deals", 3, {"id": str(record_id), "expected_value": "a lot"})
+    materialize(["deals"])
+    assert warehouse.query("SELECT record_id FROM crm.rejected_records") == [(str(record_id),)]
+    assert warehouse.query(GONE) == []
+
+
+def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_allowed_once(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    materialize(["deals"])
+    all_ids = ids(sandbox, "deals")
+    for record_id in all_ids[:25]:
+        sandbox.crm.delete("deals", record_id)
+    sandbox.crm.update("deals", all_ids[30], name="Changed all the same")
+    guarded = materialize(["deals"])
+    assert guarded.success
+    assert row_count(guarded) == (
+        False,
+        "The last listing has not 25 of the 120 rows, more than sync.delete_guard allows: none was deleted. "
+        "If that is right, allow it once: crm-assets sync deals --allow-deletes",
+    )
+    assert warehouse.query(GONE) == []
+    assert warehouse.query(f"SELECT name FROM crm.deals WHERE id = {all_ids[30]}") == [("Changed all the same",)]
+    allowed = defs.resolve_job_def("crm_all").execute_in_process(
+        instance=instance,
+        asset_selection=[asset_key("deals")],
+        run_config={"resources": {"warehouse": {"config": {"allow_deletes": True}}}},
+    )
+    assert "has not" not in row_count(allowed)[1]
+    assert [row[0] for row in warehouse.query(GONE)] == sorted(map(int, all_ids[:25]))
+
+
+def test_a_small_table_and_a_share_within_the_guard_are_not_guarded(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    materialize(["deals", "notes"])
+    for resource, count in (("deals", 24), ("notes", 20)):
+        for record_id in ids(sandbox, resource)[:count]:
+            sandbox.crm.delete(resource, record_id)
+    materialize(["deals", "notes"])
+    assert len(warehouse.query(GONE)) == 24
+    assert warehouse.query("SELECT count(_deleted_at) FROM crm.notes") == [(20,)]
+
+
+class TestHistory:
+    @pytest.fixture(autouse=True)
+    def of_deals(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Switch the history of deals on."""
+        monkeypatch.setenv("SYNC__DEALS__HISTORY", "true")
+
+    def versions(self, warehouse: Warehouse, record_id: Any) -> list[tuple[Any, ...]]:
+        """Return name and whether it is still valid, for each version of a deal, and check that they join up."""
+        rows = warehouse.query(
+            f"SELECT name, valid_from, valid_to FROM crm.deals_history WHERE id = {record_id} ORDER BY valid_from"
+        )
+        for (_, _, end), (_, begin, _) in pairwise(rows):
+            assert end <= begin
+        return [(name, end is None) for name, _, end in rows]
+
+    def test_every_version_is_kept_with_the_time_it_was_valid(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    ) -> None:
+        record = list(sandbox.crm.records("deals"))[7]
+        materialize(["deals", "notes"])
+        assert "notes_history" not in warehouse.tables()
+        sandbox.crm.update("deals", record["id"], name="Second")
+        materialize(["deals"])
+        materialize(["deals"])
+        assert self.versions(warehouse, record["id"]) == [(record["name"], False), ("Second", True)]
+        sandbox.crm.delete("deals", record["id"])
+        materialize(["deals"])
+        assert self.versions(warehouse, record["id"]) == [(record["name"], False), ("Second", False)]
+        sandbox.crm.create("deals", {**record, "name": "Second"})
+        materialize(["deals"])
+        assert self.versions(warehouse, record["id"])[-1] == ("Second", True)
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE valid_to IS NULL") == [(SMALL["deals"],)]
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history") == [(SMALL["deals"] + 2,)]
+
+    def test_a_new_field_makes_a_version_of_its_own_record_only(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    ) -> None:
+        materialize(["deals"])
+        sandbox.crm.update("deals", ids(sandbox, "deals")[0], brand_new=1)
+        materialize(["deals"])
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history") == [(SMALL["deals"] + 1,)]
+
+    def test_deletes_that_are_held_back_end_no_version(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    ) -> None:
+        materialize(["deals"])
+        all_ids = ids(sandbox, "deals")
+        for record_id in all_ids[:30]:
+            sandbox.crm.delete("deals", record_id)
+        sandbox.crm.update("deals", all_ids[40], name="Second")
+        materialize(["deals"])
+        assert len(self.versions(warehouse, all_ids[40])) == 2
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE valid_to IS NULL") == [(SMALL["deals"],)]
+
+
+def test_a_record_that_moves_while_the_listing_is_read_lands_once_in_its_newest_version(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    records = list(sandbox.crm.records("contacts"))
+    moved = {**records[5], "updated_time": 1_900_000_000, "source": "moved"}
+    sandbox.crm.replace("contacts", 240, moved)
+    sandbox.crm.replace("contacts", 7, {**records[150], "updated_time": 1_900_000_000, "source": "newer first"})
+    result = materialize(["contacts"])
+    assert warehouse.query(
+        f"SELECT id, source FROM crm.contacts WHERE id IN ({records[5]['id']}, {records[150]['id']}) ORDER BY source"
+    ) == [(int(records[5]["id"]), "moved"), (int(records[150]["id"]), "newer first")]
+    assert warehouse.query("SELECT count(*) FROM crm.contacts") == [(SMALL["contacts"] - 2,)]
+    [unique] = [one for one in result.get_asset_check_evaluations() if one.check_name == "unique_id"]
+    assert (unique.passed, unique.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert str(unique.description).startswith("2 records were changed while the listing was read, and came twice: ")
