@@ -16,7 +16,7 @@ from crm_assets.api.source import TABLES, crm_resources
 from crm_assets.cadences import crons, freshness
 from crm_assets.checks import check_specs, evaluate
 from crm_assets.dead_runs import process_tags
-from crm_assets.errors import CrmAssetsError
+from crm_assets.errors import CrmAssetsError, DiskError
 from crm_assets.keys import GROUP, asset_key
 from crm_assets.metadata import declared_schema, materialization_metadata
 from crm_assets.project import data_directory
@@ -101,9 +101,11 @@ def crm(
             working_directory(data_directory() / "runs", context.run.run_id) as directory,
             warehouse.turns(wanted, watcher.say),
         ):
+            warehouse.tidy()
             if wanted:
                 with crm_api.connection() as connection:
-                    listings = fetch(crm_api.table(), connection, wanted, directory, watcher)
+                    terms = {name: warehouse.terms(name, connection, directory) for name in wanted}
+                    listings = fetch(crm_api.table(), connection, terms, watcher)
             if listings.complete or not wanted:
                 with warehouse.open(watcher.say) as destination:
                     yield from _load(warehouse, destination, listings.complete, directory)
@@ -112,7 +114,8 @@ def crm(
                         yield from evaluate(eye, warehouse.dataset_name(), context.instance, keys)
         if listings.failed:
             raise Incomplete(listings)
-    except CrmAssetsError as error:
+    except (CrmAssetsError, OSError) as problem:
+        error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
         # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
         if error.worth_retrying and context.retry_number < MOST_RETRIES:
             watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
@@ -128,6 +131,8 @@ def _load(
     if not complete:
         return
     loaded = warehouse.load(destination, [one.spooled for one in complete], directory)
+    for one in complete:
+        one.shelf.clear()
     tables = facts(loaded.pipeline, [one.resource for one in complete], loaded.load_id)
     for one in complete:
         metadata = materialization_metadata(one, loaded, tables[one.resource])

@@ -38,23 +38,21 @@ class CrmError(CrmAssetsError):
         resource: name of the resource, e.g. `tickets`.
         why: what happened, with HTTP status, address without secrets, attempts and seconds.
         advice: what the reader can do about it.
+        status: status of the last answer; None if there was none.
     """
 
-    def __init__(self, resource: str, why: str, advice: str) -> None:
+    def __init__(self, resource: str, why: str, advice: str, *, status: int | None = None) -> None:
         super().__init__(f"{resource}: {why}. {advice}")
         self.resource = resource
         self.why = why
         self.advice = advice
+        self.status = status
 
 
 class LoginRefused(CrmError):
     """The CRM answered 401 or 403. Never retried: a repeated wrong login can lock the account."""
 
     reason = "login"
-
-    def __init__(self, resource: str, why: str, advice: str, *, status: int) -> None:
-        super().__init__(resource, why, advice)
-        self.status = status
 
 
 class CrmUnavailable(CrmError):
@@ -107,3 +105,13 @@ class DiskError(CrmAssetsError):
             f"The disk{where}: {error.strerror or error}, while {doing}. Tables that were not reached are as they "
             "were. Free some space, or let this user write there, and run again."
         )
+
+
+def said_on_purpose(error: Exception) -> Exception:
+    """Return the project's own error inside the layers that a library put around it, or else `error`."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, CrmAssetsError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error

@@ -42,6 +42,7 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "dagster/table_name": table.name,
         "dagster/column_schema": _actual_schema(fetched.resource, table.columns),
         "records": fetched.records,
+        "records_resumed": fetched.resumed,
         "rows_loaded": table.rows_of_load,
         "rows_rejected": spooled.rejected_rows,
         "pages": fetched.traffic.pages,

@@ -19,8 +19,10 @@ from crm_assets.project import data_directory
 from crm_assets.sandbox.running import sandbox_url
 from crm_assets.sandbox.server import API_KEY, EMAIL
 from crm_assets.settings import CrmSettings, SandboxSettings, SyncSettings, WarehouseSettings
+from crm_assets.sync.bookmarks import Shelf, asked, remove_old
 from crm_assets.sync.deletes import Policy
 from crm_assets.sync.duckdb_file import held
+from crm_assets.sync.listing import Terms
 from crm_assets.sync.load import PIPELINE, Loaded, load
 from crm_assets.sync.spool import Spooled
 from crm_assets.sync.turns import turns
@@ -94,7 +96,21 @@ class Warehouse(dg.ConfigurableResource[None]):
             SettingError: a setting is missing or malformed.
         """
         tables = [f"{self.dataset_name()}.{resource}" for resource in resources]
-        return turns(data_directory() / "turns", tables, timeout=self.settings().lock_timeout, log=log)
+        return turns(_turns(), tables, timeout=self.settings().lock_timeout, log=log)
+
+    def terms(self, resource: str, connection: Connection, directory: Path) -> Terms:
+        """Return on what terms `resource` is read; what cannot be gone on with later goes to `directory`.
+
+        Raises:
+            SettingError: a setting is malformed.
+        """
+        settings = SyncSettings.for_resource(resource)
+        shelf = Shelf(_shelves() / f"{self.dataset_name()}.{resource}", asked(connection), settings.resume_within)
+        return Terms(directory, shelf, settings.new_columns)
+
+    def tidy(self) -> None:
+        """Remove listings that broke off so long ago that nobody goes on with them."""
+        remove_old(_shelves(), _turns(), SyncSettings.read().resume_within)
 
     @contextmanager
     def open(self, log: Log) -> Iterator[Destination[Any, Any]]:
@@ -140,6 +156,14 @@ class Warehouse(dg.ConfigurableResource[None]):
         )
         with pipeline.sql_client() as client:
             yield Eye(lambda sql: client.execute_sql(sql) or [], client.escape_column_name, dataset)
+
+
+def _shelves() -> Path:
+    return data_directory() / "unfinished"
+
+
+def _turns() -> Path:
+    return data_directory() / "turns"
 
 
 def _connection(settings: CrmSettings, base_url: str, email: str, api_key: str) -> Connection:

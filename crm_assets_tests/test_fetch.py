@@ -1,7 +1,6 @@
 """Reading all resources at once: progress, cancelling, memory."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread, active_count
 from time import monotonic
@@ -11,18 +10,26 @@ import pytest
 from crm_assets.api.connection import Connection
 from crm_assets.api.guide import EndpointTable
 from crm_assets.api.v1 import V1
+from crm_assets.errors import DiskError
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.schemas import MODELS
+from crm_assets.sync.bookmarks import Shelf, asked
 from crm_assets.sync.fetch import fetch
+from crm_assets.sync.listing import Terms
 from crm_assets.sync.progress import Reading, Watcher, log_watcher, watched_by, watcher_or_log
 from crm_assets_tests.conftest import SMALL
 
 SILENT = Watcher(lambda _: None, lambda _: None)
 
 
+def terms(connection: Connection, directory: Path, *names: str) -> dict[str, Terms]:
+    """Return the terms on which `names` are read into `directory`."""
+    return {name: Terms(directory, Shelf(directory / f"crm.{name}", asked(connection), 3600.0)) for name in names}
+
+
 def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, connection, list(MODELS), tmp_path, SILENT)
+    listings = fetch(V1, connection, terms(connection, tmp_path, *MODELS), SILENT)
     assert [one.resource for one in listings.complete] == list(MODELS)
     assert {one.resource: one.spooled.rows for one in listings.complete} == SMALL
     assert {one.resource: sum(table.num_rows for table in one.spooled.tables()) for one in listings.complete} == SMALL
@@ -30,7 +37,7 @@ def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Conn
 
 def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
     held = [sandbox.fault(Fault(name, "hang")) for name in MODELS]
-    reading = Thread(target=fetch, args=(V1, connection, list(MODELS), tmp_path, SILENT), daemon=True)
+    reading = Thread(target=fetch, args=(V1, connection, terms(connection, tmp_path, *MODELS), SILENT), daemon=True)
     reading.start()
     deadline = monotonic() + 10
     while len(sandbox.requests) < len(MODELS) and monotonic() < deadline:
@@ -53,7 +60,7 @@ def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
         if readings[0].pages == 2:
             held.release.set()
 
-    fetch(impatient, connection, ["contacts", "notes"], tmp_path, Watcher(tell, print, every=0.02))
+    fetch(impatient, connection, terms(connection, tmp_path, "contacts", "notes"), Watcher(tell, print, every=0.02))
     while_held = next(readings for readings in told if readings[0].pages == 2)
     assert not while_held[0].finished
     assert while_held[0].seconds > 0
@@ -87,11 +94,14 @@ def test_an_interruption_stops_the_threads_promptly(connection: Connection, sand
 
     started = monotonic()
     with pytest.raises(Interrupted):
-        fetch(V1, connection, ["notes", "tickets"], tmp_path, Watcher(interrupt, print, every=0.3))
+        fetch(V1, connection, terms(connection, tmp_path, "notes", "tickets"), Watcher(interrupt, print, every=0.3))
     assert monotonic() - started < 4
     assert active_count() - before <= 2  # the sandbox's own, one per connection
 
 
-def test_a_fault_of_the_project_itself_is_told_with_its_kind(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, replace(connection), ["notes"], tmp_path / "missing", SILENT)
-    assert [type(one.error) for one in listings.failed] == [FileNotFoundError]
+def test_a_folder_that_is_not_there_is_an_error_that_names_it(connection: Connection, tmp_path: Path) -> None:
+    listings = fetch(V1, connection, terms(connection, tmp_path / "missing", "notes"), SILENT)
+    [failed] = listings.failed
+    assert isinstance(failed.error, DiskError)
+    assert f"{tmp_path}/missing/notes.rows.0.arrows" in str(failed.error)
+    assert "No such file or directory" in str(failed.error)

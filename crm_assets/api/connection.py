@@ -37,9 +37,11 @@ class Connection:
 
 @dataclass
 class Traffic:
-    """What reading one resource has cost so far. Written by its thread, read by any."""
+    """What reading one resource has cost so far, and how far it is. Written by its thread, read by any."""
 
     requests: int = 0
     retries: int = 0
     pages: int = 0
     bytes: int = 0
+    cursor: str | None = None
+    """Where the page after the last one begins; None at the end of the listing."""

@@ -46,8 +46,11 @@ _CHECK_LOGIN = (
 class _Fault(Exception):
     """One exchange that did not give a page, and may the next time."""
 
-    def __init__(self, why: str, *, retry_after: float | None = None, answered: bool = False) -> None:
+    def __init__(
+        self, why: str, *, status: int | None = None, retry_after: float | None = None, answered: bool = False
+    ) -> None:
         super().__init__(why)
+        self.status = status
         self.retry_after = retry_after
         self.answered = answered
 
@@ -166,8 +169,8 @@ class _RetryingAdapter(HTTPAdapter):
             if _is_too_long(fault):
                 why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
             if fault.answered:
-                raise UnexpectedAnswer(self._resource, why, _REPORT_IT) from None
-            raise CrmUnavailable(self._resource, why, _CRM_DOWN) from None
+                raise UnexpectedAnswer(self._resource, why, _REPORT_IT, status=fault.status) from None
+            raise CrmUnavailable(self._resource, why, _CRM_DOWN, status=fault.status) from None
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._stop_if_cancelled()
@@ -216,14 +219,13 @@ class _RetryingAdapter(HTTPAdapter):
                 status=status,
             )
         if status in self._handler["retry_on_status_codes"]:
-            raise _Fault(f"HTTP {status}", retry_after=retry_after(response))
-        if status >= 500:
-            raise CrmUnavailable(self._resource, f"HTTP {status} from {without_login(response.url)}", _CRM_DOWN)
+            raise _Fault(f"HTTP {status}", status=status, retry_after=retry_after(response))
         if status >= 400:
-            raise UnexpectedAnswer(self._resource, f"HTTP {status} from {without_login(response.url)}", _CHECK_URL)
+            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedAnswer, _CHECK_URL)
+            raise kind(self._resource, f"HTTP {status} from {without_login(response.url)}", advice, status=status)
         if not response.is_redirect:
             if problem := problem_of(response, self._selector):
-                raise _Fault(self._without_secrets(f"HTTP {status} with {problem}"), answered=True)
+                raise _Fault(self._without_secrets(f"HTTP {status} with {problem}"), status=status, answered=True)
             self._traffic.pages += 1
 
     def _is_enough(self, state: RetryCallState) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
+from crm_assets.api.connection import Traffic
 from crm_assets.errors import UnexpectedAnswer
 
 CURSOR_FIELD = "cursor"
@@ -21,36 +22,43 @@ class LastRecordCursorPaginator(BasePaginator):
     Args:
         resource: name of the resource, for messages.
         cursor_param: query parameter that takes the cursor.
+        traffic: told where the next page begins.
+        start: cursor of the page to begin with; None for the first.
 
     Raises:
         UnexpectedAnswer: a cursor came twice, so that the listing would never end.
     """
 
-    def __init__(self, resource: str, cursor_param: str) -> None:
+    def __init__(self, resource: str, cursor_param: str, traffic: Traffic, start: str | None = None) -> None:
         super().__init__()
         self._resource = resource
         self._cursor_param = cursor_param
-        self._cursor: Any = None
-        self._seen: set[Any] = set()
+        self._traffic = traffic
+        self._start = start
+        self._cursor: str | None = None
+        self._seen: set[str | None] = set()
 
     def init_request(self, request: Request) -> None:
         """Begin a listing: the same instance serves every iteration of its resource."""
         self._has_next_page = True
-        self._cursor = None
-        self._seen = set()
+        self._cursor = self._start
+        self._seen = {self._start}
+        if self._start is not None:
+            self.update_request(request)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Take the cursor out of the page's last record."""
         self._cursor = take_cursor(data)
         self._has_next_page = self._cursor is not None
-        if self._cursor in self._seen:
+        if self._cursor is not None and self._cursor in self._seen:
             raise UnexpectedAnswer(
                 self._resource,
-                f"the cursor {self._cursor!r} came a second time, after {len(self._seen) + 1} pages: "
+                f"the cursor {self._cursor!r} came a second time, after {len(self._seen)} pages: "
                 "the listing would never end",
                 "Its table is untouched. Report it to the CRM's support; a different sources.crm.page_size may help.",
             )
         self._seen.add(self._cursor)
+        self._traffic.cursor = self._cursor
 
     def update_request(self, request: Request) -> None:
         """Ask for the page after the cursor."""

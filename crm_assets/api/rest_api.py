@@ -15,8 +15,10 @@ from crm_assets.api.paginators import LastRecordCursorPaginator, SinglePagePagin
 from crm_assets.schemas.columns import dlt_columns
 
 
-def rest_api_config(table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic) -> RESTAPIConfig:
-    """Return the `rest_api` configuration of one row of `table`.
+def rest_api_config(
+    table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
+) -> RESTAPIConfig:
+    """Return the `rest_api` configuration of one row of `table`, for a listing that begins at the cursor `start`.
 
     One configuration per resource, because `rest_api` knows one session per client, and each
     resource needs its own: sessions are not safe to share between threads, and each has its own retries.
@@ -33,18 +35,20 @@ def rest_api_config(table: EndpointTable, row: Resource, connection: Connection,
             "primary_key": defaults["primary_key"],
             "write_disposition": defaults["write_disposition"],
         },
-        "resources": [_resource(row["name"], endpoint, connection)],
+        "resources": [_resource(row["name"], endpoint, connection, traffic, start)],
     }
 
 
-def _resource(name: str, endpoint: Endpoint, connection: Connection) -> EndpointResource:
+def _resource(
+    name: str, endpoint: Endpoint, connection: Connection, traffic: Traffic, start: str | None
+) -> EndpointResource:
     paginator = endpoint["paginator"]
     # dlt would parse a selector given as text anew for every page.
     selector = jsonpath.compile_path(endpoint["data_selector"])
     asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": selector}
     if paginator["type"] == "cursor":
         asked["params"] = {"limit": connection.page_size or paginator["limit"]}
-        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"])
+        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"], traffic, start)
     else:
         asked["paginator"] = SinglePagePaginator(name)
     return {"name": name, "columns": dlt_columns(name), "endpoint": asked}

@@ -9,7 +9,7 @@ from dlt.extract import DltResource
 from dlt.sources.rest_api import rest_api_resources
 
 from crm_assets.api.connection import Connection, Traffic
-from crm_assets.api.guide import EndpointTable, select, validated
+from crm_assets.api.guide import EndpointTable, Resource, select, validated
 from crm_assets.api.rest_api import rest_api_config
 from crm_assets.api.v1 import V1
 from crm_assets.errors import SettingError
@@ -36,12 +36,23 @@ def crm_resources(
     """
     rows = select(validated(table), names)
     traffic = {row["name"]: Traffic() for row in rows}
-    resources = [
-        resource
-        for row in rows
-        for resource in rest_api_resources(rest_api_config(table, row, connection, traffic[row["name"]]))
-    ]
-    return resources, traffic
+    return [crm_resource(table, row, connection, traffic[row["name"]]) for row in rows], traffic
+
+
+def crm_resource(
+    table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
+) -> DltResource:
+    """Return the dlt resource of one row of `table`.
+
+    Args:
+        table: the endpoint table of the API.
+        row: one of its rows.
+        connection: address, login and limits.
+        traffic: where it counts what it costs.
+        start: cursor of the page to begin with; None for the first.
+    """
+    [resource] = rest_api_resources(rest_api_config(table, row, connection, traffic, start))
+    return resource
 
 
 @dlt.source(name="crm", section="crm", max_table_nesting=0)

@@ -1,6 +1,6 @@
 """Records as Arrow batches of the declared schema, plus one JSON column per undeclared field."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.schemas.columns import (
+    OTHER_FIELDS,
     Column,
     arrow_field,
     column_name,
@@ -59,22 +60,38 @@ class Batcher:
     column's in snake case. Two fields of one record that become the same column do not collide: the
     second gets a column of its own with a suffix made from its name.
 
-    The undeclared columns of earlier batches stay in later ones, so that schemas only ever grow.
+    The undeclared columns of earlier batches stay in later ones, so that schemas only ever grow, up to
+    a limit: the undeclared fields beyond it share one column.
+
+    Args:
+        resource: name of the resource.
+        new_columns: how many undeclared columns there may be.
+        undeclared: the undeclared columns of batches made before, by another one.
+        fields: what its `fields` said.
     """
 
-    def __init__(self, resource: str) -> None:
+    def __init__(
+        self,
+        resource: str,
+        new_columns: int = 200,
+        undeclared: Iterable[str] = (),
+        fields: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._resource = resource
         self._declared = {column.name: column for column in columns_of(resource)}
-        self._undeclared: dict[str, None] = {}
-        self._types: dict[str, set[type]] = {}
+        self._new_columns = new_columns
+        self._undeclared: dict[str, None] = dict.fromkeys(undeclared)
+        self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
+
+    @property
+    def undeclared(self) -> list[str]:
+        """The undeclared columns so far, in their order."""
+        return list(self._undeclared)
 
     @property
     def fields(self) -> dict[str, list[str]]:
         """The JSON types that each field of the CRM has had so far; none for a field that was always null."""
-        return {
-            field: sorted({_JSON_TYPES[kind] for kind in kinds if kind is not NoneType})
-            for field, kinds in self._types.items()
-        }
+        return {field: sorted(kinds) for field, kinds in self._types.items()}
 
     def batch(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[Rejected]]:
         """Return `records` as one batch, without those that cannot be rows, and the latter."""
@@ -86,7 +103,6 @@ class Batcher:
             name: _declared_array(column, values.pop(name, None), len(rows), faults)
             for name, column in self._declared.items()
         }
-        self._undeclared.update(dict.fromkeys(values))
         for name in self._undeclared:
             arrays[name] = _json_array(values.get(name), len(rows))
         rejected += [self._reject(rows[index], reason) for index, reason in sorted(faults.items())]
@@ -98,11 +114,31 @@ class Batcher:
             fields.setdefault(column_name(field), []).append(field)
         values: dict[str, Values] = {}
         for name, names in fields.items():
+            if not self._has_room_for(name):
+                self._put_together(rows, names, values)
+                continue
             sent = {field: [row.get(field) for row in rows] for field in names}
             for field in names:
-                self._types.setdefault(field, set()).update(map(type, sent[field]))
+                kinds = {_JSON_TYPES[kind] for kind in set(map(type, sent[field])) if kind is not NoneType}
+                self._types.setdefault(field, set()).update(kinds)
             values.update({name: sent[names[0]]} if len(names) == 1 else self._share(name, names, rows))
+        self._undeclared.update(dict.fromkeys(name for name in values if name not in self._declared))
         return values
+
+    def _has_room_for(self, name: str) -> bool:
+        """Return whether there is, or may be, a column `name`; an undeclared one then counts."""
+        if name not in self._declared and name not in self._undeclared:
+            if len(self._undeclared) >= self._new_columns:
+                return False
+            self._undeclared[name] = None
+        return True
+
+    def _put_together(self, rows: list[dict[str, Any]], fields: list[str], values: dict[str, Values]) -> None:
+        shared = values.setdefault(OTHER_FIELDS, [None] * len(rows))
+        for index, row in enumerate(rows):
+            others = {field: row[field] for field in fields if row.get(field) is not None}
+            if others:
+                shared[index] = {**(shared[index] or {}), **others}
 
     def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]]) -> dict[str, Values]:
         preferred = self._declared[name].field if name in self._declared else name
@@ -131,9 +167,10 @@ class Batcher:
 def _identifier(value: Any) -> str | None:
     """Return an id as the table would write it, or else as it came."""
     try:
-        return None if value is None else str(to_bigint(value))
+        number = None if value is None else to_bigint(value)
     except ValueError:
-        return str(value)
+        number = None
+    return str(number) if number is not None else None if value is None else str(value)
 
 
 def _declared_array(column: Column, values: Values | None, count: int, faults: dict[int, str]) -> pa.Array:

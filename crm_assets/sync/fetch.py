@@ -1,25 +1,21 @@
 """Read every selected resource to its end, all at the same time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any
 
 import pyarrow as pa
-from dlt.extract import DltResource
 
 from crm_assets.api.connection import Connection, Traffic
-from crm_assets.api.guide import EndpointTable
-from crm_assets.api.source import crm_resources
-from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, Reason
+from crm_assets.api.guide import EndpointTable, select, validated
+from crm_assets.errors import Cancelled, CrmAssetsError, DiskError, LoginRefused, Reason, said_on_purpose
+from crm_assets.sync.bookmarks import Shelf
+from crm_assets.sync.listing import ListingReader, Terms
 from crm_assets.sync.progress import Reading, Watcher
-from crm_assets.sync.spool import ListingSpool, Spooled
+from crm_assets.sync.spool import Spooled
 
-BATCH_RECORDS = 1_000
-BATCH_BYTES = 4 << 20
 _PROMPTLY = 1.0
 """Seconds that a cancelled fetch waits for its threads; one that hangs in a read is left to end alone."""
 
@@ -30,8 +26,12 @@ class Fetched:
 
     spooled: Spooled
     records: int
+    resumed: int
+    """How many of the records an earlier attempt had read already."""
     traffic: Traffic
     seconds: float
+    shelf: Shelf
+    """Where it would be gone on with; to be cleared when it is loaded."""
 
     @property
     def resource(self) -> str:
@@ -72,10 +72,8 @@ class Incomplete(CrmAssetsError):
         self.worth_retrying = any(error.worth_retrying for error in known.values())
 
 
-def fetch(
-    table: EndpointTable, connection: Connection, names: Sequence[str], directory: Path, watcher: Watcher
-) -> Listings:
-    """Read the resources `names` of the CRM into files in `directory`, one thread per resource.
+def fetch(table: EndpointTable, connection: Connection, terms: Mapping[str, Terms], watcher: Watcher) -> Listings:
+    """Read the resources that `terms` names into files, one thread per resource.
 
     A resource that fails stops no other, except when the login as such is refused: then none is asked
     again. When the caller is interrupted, the threads are stopped before the interruption goes on.
@@ -85,100 +83,82 @@ def fetch(
     """
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
-    resources, traffic = crm_resources(table, connection, names)
-    outcomes: SimpleQueue[Fetched | Failed] = SimpleQueue()
-    readers = [_Reader(resource, connection, traffic[resource.name], directory, outcomes) for resource in resources]
-    for reader in readers:
-        reader.start()
+    outcomes: SimpleQueue[Fetched | Failed | str] = SimpleQueue()
+    threads = [
+        _Thread(ListingReader(table, row, connection, terms[row["name"]], outcomes.put), outcomes)
+        for row in select(validated(table), list(terms))
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        return _collect(readers, outcomes, connection, watcher)
+        return _collect(threads, outcomes, connection, watcher)
     except BaseException:
         connection.cancelled.set()
         deadline = monotonic() + _PROMPTLY
-        for reader in readers:
-            reader.join(max(0.0, deadline - monotonic()))
+        for thread in threads:
+            thread.join(max(0.0, deadline - monotonic()))
         raise
 
 
-class _Reader(Thread):
-    def __init__(
-        self,
-        resource: DltResource,
-        connection: Connection,
-        traffic: Traffic,
-        directory: Path,
-        outcomes: "SimpleQueue[Fetched | Failed]",
-    ) -> None:
-        super().__init__(name=f"fetch-{resource.name}", daemon=True)
-        self.resource: str = resource.name
-        self._records = resource
-        self._connection = connection
-        self._traffic = traffic
-        self._directory = directory
+class _Thread(Thread):
+    def __init__(self, reader: ListingReader, outcomes: "SimpleQueue[Fetched | Failed | str]") -> None:
+        super().__init__(name=f"fetch-{reader.resource}", daemon=True)
+        self.reader = reader
         self._outcomes = outcomes
         self._began = monotonic()
         self._finished: float | None = None
-        self.records = 0
 
     def run(self) -> None:
+        reader = self.reader
+        outcome: Fetched | Failed
         try:
-            outcome: Fetched | Failed = self._read()
+            spooled = reader.read()
+            seconds = monotonic() - self._began
+            outcome = Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.shelf)
+        except OSError as error:
+            outcome = Failed(reader.resource, DiskError.of(error, f"reading {reader.resource}"))
         except Exception as error:
-            outcome = Failed(self.resource, _said_on_purpose(error))
+            outcome = Failed(reader.resource, said_on_purpose(error))
         self._finished = monotonic()
         self._outcomes.put(outcome)
 
     def reading(self) -> Reading:
         seconds = (self._finished or monotonic()) - self._began
-        return Reading(self.resource, self.records, self._traffic.pages, seconds, self._finished is not None)
-
-    def _read(self) -> Fetched:
-        spool = ListingSpool(self._directory, self.resource)
-        waiting: list[Any] = []
-        bytes_spooled = 0
-        for record in self._records:
-            waiting.append(record)
-            if len(waiting) >= BATCH_RECORDS or self._traffic.bytes - bytes_spooled >= BATCH_BYTES:
-                self._spool(spool, waiting)
-                waiting, bytes_spooled = [], self._traffic.bytes
-        self._spool(spool, waiting)
-        return Fetched(spool.complete(), self.records, self._traffic, monotonic() - self._began)
-
-    def _spool(self, spool: ListingSpool, records: list[Any]) -> None:
-        if self._connection.cancelled.is_set():
-            raise Cancelled(f"{self.resource}: reading was cancelled.")
-        spool.add(records)
-        self.records += len(records)
+        pages = self.reader.traffic.pages
+        return Reading(self.reader.resource, self.reader.records, pages, seconds, self._finished is not None)
 
 
 def _collect(
-    readers: Sequence[_Reader],
-    outcomes: "SimpleQueue[Fetched | Failed]",
+    threads: Sequence[_Thread],
+    outcomes: "SimpleQueue[Fetched | Failed | str]",
     connection: Connection,
     watcher: Watcher,
 ) -> Listings:
     listings = Listings()
     refused: LoginRefused | None = None
-    pending = len(readers)
+    pending = len(threads)
     told = monotonic()
     while pending:
         try:
             outcome = outcomes.get(timeout=max(0.0, told + watcher.every - monotonic()))
         except Empty:
-            watcher.tell([reader.reading() for reader in readers])
+            watcher.tell([thread.reading() for thread in threads])
             told = monotonic()
+            continue
+        if isinstance(outcome, str):
+            watcher.say(outcome)
             continue
         pending -= 1
         if isinstance(outcome, Fetched):
             listings.complete.append(outcome)
             continue
         listings.failed.append(outcome)
-        if not any(reader.reading().pages for reader in readers):
+        if not any(thread.reader.traffic.pages for thread in threads):
             refused = refused or _refused_login(outcome.error)
         if refused:
             connection.cancelled.set()
-    watcher.tell([reader.reading() for reader in readers])
-    order = [reader.resource for reader in readers]
+    watcher.tell([thread.reading() for thread in threads])
+    order = [thread.reader.resource for thread in threads]
     listings.complete.sort(key=lambda one: order.index(one.resource))
     listings.failed.sort(key=lambda one: order.index(one.resource))
     return _all_refused(listings, refused) if refused else listings
@@ -211,13 +191,3 @@ def _what_landed(listings: Listings) -> str:
             return f"The table {listings.complete[0].resource} is loaded."
         case count:
             return f"The other {count} tables are loaded."
-
-
-def _said_on_purpose(error: Exception) -> Exception:
-    """Return the project's own error inside the layers that dlt put around it, or else `error`."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, CrmAssetsError):
-            return inner
-        inner = inner.__cause__ or inner.__context__
-    return error

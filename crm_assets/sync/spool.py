@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ class Spooled:
     repeated_ids: tuple[int, ...] = ()
     """Identifiers that came more than once although nothing says that the record was changed meanwhile."""
     moved_ids: tuple[int, ...] = ()
-    """Identifiers that came more than once, because the record was changed while the listing was read."""
+    """Identifiers that came more than once, each time changed since: the record moved while the listing was read."""
 
     def newest(self) -> "Spooled":
         """Return the listing with each record once: in its newest version, or else the one listed last."""
@@ -72,7 +72,7 @@ class Spooled:
         copies: dict[int, list[tuple[datetime, int]]] = {}
         for record_id, changed, place in self._copies(repeated):
             copies.setdefault(record_id, []).append((changed, place))
-        moved = tuple(one for one, found in copies.items() if len({changed for changed, _ in found}) > 1)
+        moved = tuple(one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found))
         superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
         return replace(
             self,
@@ -110,19 +110,41 @@ class Spooled:
         yield from _tables(self.rejected, _REJECTED)
 
 
+@dataclass(frozen=True)
+class Written:
+    """What is on disk of a listing that is still being read: enough to go on with it in another process."""
+
+    parts: tuple[str, ...]
+    """Names of the files, in the order of the rows."""
+    rejected: tuple[str, ...]
+    rows: int
+    rejected_rows: int
+    undeclared: tuple[str, ...]
+    fields: dict[str, list[str]]
+
+
 class ListingSpool:
     """Writes one listing to disk, batch by batch.
 
     Args:
         directory: where the files go; they begin with the resource's name.
         resource: name of the resource.
+        new_columns: how many undeclared fields get a column each.
+        written: what is in `directory` already, to go on with.
     """
 
-    def __init__(self, directory: Path, resource: str) -> None:
+    def __init__(
+        self, directory: Path, resource: str, *, new_columns: int = 200, written: Written | None = None
+    ) -> None:
         self._resource = resource
-        self._batcher = Batcher(resource)
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
+        if written is None:
+            self._batcher = Batcher(resource, new_columns)
+            return
+        self._batcher = Batcher(resource, new_columns, written.undeclared, written.fields)
+        self._rows.go_on(written.parts, written.rows)
+        self._rejected.go_on(written.rejected, written.rejected_rows)
 
     @property
     def rejected_rows(self) -> int:
@@ -136,6 +158,19 @@ class ListingSpool:
         if rejected:
             self._rejected.write(_rejected_batch(rejected))
 
+    def written(self) -> Written:
+        """Close the files so far and return what is in them."""
+        self._rows.close()
+        self._rejected.close()
+        return Written(
+            parts=tuple(path.name for path in self._rows.paths),
+            rejected=tuple(path.name for path in self._rejected.paths),
+            rows=self._rows.rows,
+            rejected_rows=self._rejected.rows,
+            undeclared=tuple(self._batcher.undeclared),
+            fields=self._batcher.fields,
+        )
+
     def complete(self) -> Spooled:
         """Close the files and return the listing."""
         self._rows.close()
@@ -143,7 +178,7 @@ class ListingSpool:
         return Spooled(
             resource=self._resource,
             parts=tuple(self._rows.paths),
-            schema=self._rows.schema or self._batcher.batch([])[0].schema,
+            schema=self._batcher.batch([])[0].schema,
             rows=self._rows.rows,
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
@@ -158,17 +193,21 @@ class _Parts:
         self._directory = directory
         self._stem = stem
         self._writer: pa.RecordBatchStreamWriter | None = None
+        self._schema: pa.Schema | None = None
         self.paths: list[Path] = []
-        self.schema: pa.Schema | None = None
         self.rows = 0
 
+    def go_on(self, names: Sequence[str], rows: int) -> None:
+        self.paths = [self._directory / name for name in names]
+        self.rows = rows
+
     def write(self, batch: pa.RecordBatch) -> None:
-        if self._writer is None or batch.schema != self.schema:
+        if self._writer is None or batch.schema != self._schema:
             self.close()
             path = self._directory / f"{self._stem}.{len(self.paths)}.arrows"
             self._writer = pa.ipc.new_stream(path, batch.schema, options=_IPC)
             self.paths.append(path)
-            self.schema = batch.schema
+            self._schema = batch.schema
         self._writer.write_batch(batch)
         self.rows += batch.num_rows
 

@@ -1,0 +1,114 @@
+"""How far a listing was when it broke off, so that the next attempt can go on from there."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from time import time
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from crm_assets.api.connection import Connection
+from crm_assets.errors import TableBusy
+from crm_assets.sync.spool import Written
+from crm_assets.sync.turns import turns
+
+_FILE = "bookmark.json"
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """The place in a listing up to which everything is on disk.
+
+    `asked` says whose listing it is: one of another CRM, login or page size is not gone on with.
+    """
+
+    asked: str
+    began: datetime
+    """When its first page was asked for."""
+    cursor: str
+    """Where the next page begins."""
+    records: int
+    written: Written
+
+
+_BOOKMARK = TypeAdapter(Bookmark)
+
+
+class Shelf:
+    """Keeps the unfinished listing of one table: a folder per beginning, each with its files and a bookmark.
+
+    Only the run that has the table's turn may use it.
+
+    Args:
+        path: folder of the table.
+        asked: whose listing is read.
+        within: seconds after its begin during which a listing may be gone on with.
+    """
+
+    def __init__(self, path: Path, asked: str, within: float) -> None:
+        self._path = path
+        self._asked = asked
+        self._within = timedelta(seconds=within)
+
+    def find(self) -> tuple[Path, Bookmark] | None:
+        """Return the folder and the bookmark of the listing that can be gone on with."""
+        for folder in sorted(self._folders(), reverse=True):
+            bookmark = _read(folder / _FILE)
+            if bookmark and bookmark.asked == self._asked and datetime.now(UTC) - bookmark.began < self._within:
+                return folder, bookmark
+        return None
+
+    def begin(self) -> Path:
+        """Return a new folder. The others stay until the new listing has a bookmark."""
+        folder = self._path / str(max((int(one.name) for one in self._folders()), default=0) + 1)
+        folder.mkdir(parents=True)
+        return folder
+
+    def put(self, folder: Path, began: datetime, cursor: str, records: int, written: Written) -> None:
+        """Keep how far the listing in `folder` is, and forget what lies in others."""
+        bookmark = Bookmark(self._asked, began, cursor, records, written)
+        fresh = folder / f"{_FILE}.new"
+        fresh.write_bytes(orjson.dumps(asdict(bookmark)))
+        fresh.replace(folder / _FILE)
+        for other in self._folders():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Forget everything: the listing is loaded."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _folders(self) -> Iterator[Path]:
+        return (one for one in self._path.glob("*") if one.name.isdigit())
+
+
+def asked(connection: Connection) -> str:
+    """Return whose listings `connection` reads, without telling the login."""
+    account = f"{connection.base_url}\n{connection.email}\n{connection.page_size}"
+    return sha256(account.encode()).hexdigest()[:16]
+
+
+def remove_old(shelves: Path, turns_directory: Path, older_than: float) -> None:
+    """Remove listings that nothing was added to for `older_than` seconds and that no run is reading."""
+    for path in shelves.glob("*"):
+        if time() - max((one.stat().st_mtime for one in path.rglob("*")), default=0.0) < older_than:
+            continue
+        try:
+            with turns(turns_directory, [path.name], timeout=0, log=lambda _: None):
+                shutil.rmtree(path, ignore_errors=True)
+        except TableBusy:
+            continue
+
+
+def _read(file: Path) -> Bookmark | None:
+    """Return the bookmark in `file` if it is whole and so are the files that it names."""
+    try:
+        bookmark = _BOOKMARK.validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    names = [*bookmark.written.parts, *bookmark.written.rejected]
+    return bookmark if all((file.parent / name).exists() for name in names) else None
