@@ -133,7 +133,7 @@ class TestHistory:
     def versions(self, warehouse: Warehouse, record_id: Any) -> list[tuple[Any, ...]]:
         """Return name and whether it is still valid, for each version of a deal, and check that they join up."""
         rows = warehouse.query(
-            f"SELECT name, valid_from, valid_to FROM crm.deals_history WHERE id = {record_id} ORDER BY valid_from"
+            f"SELECT name, _dlt_valid_from, _dlt_valid_to FROM crm.deals_history WHERE id = {record_id} ORDER BY _dlt_valid_from"
         )
         for (_, _, end), (_, begin, _) in pairwise(rows):
             assert end <= begin
@@ -155,7 +155,9 @@ class TestHistory:
         sandbox.crm.create("deals", {**record, "name": "Second"})
         materialize(["deals"])
         assert self.versions(warehouse, record["id"])[-1] == ("Second", True)
-        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE valid_to IS NULL") == [(SMALL["deals"],)]
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL") == [
+            (SMALL["deals"],)
+        ]
         assert warehouse.query("SELECT count(*) FROM crm.deals_history") == [(SMALL["deals"] + 2,)]
 
     def test_a_new_field_makes_a_version_of_its_own_record_only(
@@ -176,7 +178,9 @@ class TestHistory:
         sandbox.crm.update("deals", all_ids[40], name="Second")
         materialize(["deals"])
         assert len(self.versions(warehouse, all_ids[40])) == 2
-        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE valid_to IS NULL") == [(SMALL["deals"],)]
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL") == [
+            (SMALL["deals"],)
+        ]
 
 
 def test_a_record_that_moves_while_the_listing_is_read_lands_once_in_its_newest_version(

@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from crm_assets.schemas.nesting import room_for_nesting
+
 _AS_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
 _BEYOND_64_BITS = b"0" * 20
 _SURROGATE = b"\\ud"
@@ -17,7 +19,7 @@ def parse(body: bytes) -> Any:
     words. Half of a surrogate pair, as it is left when text is cut, becomes U+FFFD.
 
     Raises:
-        ValueError: it is not JSON, or nested more than some hundred levels deep.
+        ValueError: it is not JSON, or nested more than a thousand levels deep.
     """
     if _BEYOND_64_BITS not in body.translate(_AS_ZEROS):  # orjson would make a double of such a number
         try:
@@ -25,8 +27,9 @@ def parse(body: bytes) -> Any:
         except orjson.JSONDecodeError:
             pass
     try:
-        parsed = json.loads(body, parse_constant=str)
-        return _whole_text(parsed) if _SURROGATE in body.lower() else parsed
+        with room_for_nesting():
+            parsed = json.loads(body, parse_constant=str)
+            return _whole_text(parsed) if _SURROGATE in body.lower() else parsed
     except RecursionError:
         raise ValueError("nested too deep") from None
 

@@ -6,14 +6,14 @@ that can stand after the field's name, for a value that the column cannot hold.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import isfinite
-from threading import Lock
 from typing import Any, Literal, TypeVar
 
 import orjson
+
+from crm_assets.schemas.nesting import room_for_nesting
 
 Number = TypeVar("Number", int, float)
 DataTypeName = Literal["bigint", "text", "bool", "double", "timestamp", "json"]
@@ -26,8 +26,6 @@ LAST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59, the last."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DEEPEST = 10_000
-_RECURSION = Lock()
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -123,7 +121,8 @@ def json_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        return _json_text_however_deep(value)
+        with room_for_nesting():
+            return json.dumps(value, separators=(",", ":"))
 
 
 CONVERT: dict[DataTypeName, Callable[[Any], Any]] = {
@@ -134,16 +133,6 @@ CONVERT: dict[DataTypeName, Callable[[Any], Any]] = {
     "timestamp": to_timestamp,
     "json": to_json,
 }
-
-
-def _json_text_however_deep(value: Any) -> str:
-    with _RECURSION:
-        usual = sys.getrecursionlimit()
-        sys.setrecursionlimit(max(usual, _DEEPEST))
-        try:
-            return json.dumps(value, separators=(",", ":"))
-        finally:
-            sys.setrecursionlimit(usual)
 
 
 def _from_iso(value: str) -> datetime:

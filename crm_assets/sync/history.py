@@ -13,9 +13,9 @@ from dlt.extract import DltResource
 
 from crm_assets.sync.spool import Spooled
 
-VALIDITY = ["valid_from", "valid_to"]
-"""Since when a version was valid, and until when; NULL while it still is."""
-_VERSION = "row_version"
+VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
+"""Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
+_VERSION = "_dlt_row_version"
 _OF_THE_LISTING = "count"
 """What the CRM writes on the first record of a listing, whichever record that is."""
 
@@ -37,7 +37,7 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *,
     strategy: Any = {
         "disposition": "merge",
         "strategy": "scd2",
-        "validity_column_names": VALIDITY,
+        "validity_column_names": [VALID_FROM, VALID_TO],
         "row_version_column_name": _VERSION,
         "boundary_timestamp": moment,
     }
