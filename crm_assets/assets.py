@@ -19,7 +19,7 @@ from crm_assets.dead_runs import process_tags
 from crm_assets.errors import CrmAssetsError, DiskError
 from crm_assets.keys import GROUP, asset_key
 from crm_assets.metadata import declared_schema, materialization_metadata
-from crm_assets.project import data_directory
+from crm_assets.project import data_directory, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
 from crm_assets.settings import AutomationSettings
@@ -96,6 +96,8 @@ def crm(
     watcher = watcher_or_log(context.log.info)
     wanted = _wanted(context)
     listings = Listings()
+    if warning := exposed_secrets():
+        watcher.say(warning)
     try:
         with (
             working_directory(data_directory() / "runs", context.run.run_id) as directory,

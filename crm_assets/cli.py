@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from crm_assets.errors import CrmAssetsError, Reason, SettingError
-from crm_assets.project import DAGSTER_HOME, ROOT, settle
+from crm_assets.project import DAGSTER_HOME, ROOT, exposed_secrets, settle
 
 if TYPE_CHECKING:
     from crm_assets.run import Outcome
@@ -152,6 +152,8 @@ def ping() -> None:
     from crm_assets.terminal import print_answers
 
     with _explained():
+        if warning := exposed_secrets():
+            _err.print(warning, soft_wrap=True)
         crm_api = CrmApi()
         table = crm_api.table()
         with crm_api.connection() as connection:

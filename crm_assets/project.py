@@ -1,6 +1,7 @@
 """Where this project lives on disk, and what its processes agree on before dlt is first used."""
 
 import os
+import stat
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -26,3 +27,11 @@ def settle() -> None:
     os.environ.setdefault("DLT_PROJECT_DIR", str(ROOT))
     os.environ.setdefault("DLT_LOCAL_DIR", str(ROOT))
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+
+
+def exposed_secrets() -> str | None:
+    """Return what to do if `.dlt/secrets.toml` can be read by others; None if it cannot, or does not exist."""
+    file = Path(os.environ.get("DLT_PROJECT_DIR", ROOT)) / ".dlt" / "secrets.toml"
+    if not file.exists() or not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return None
+    return f"Warning: others can read {file}. Keep them out: chmod 600 {file}"

@@ -133,7 +133,8 @@ class TestHistory:
     def versions(self, warehouse: Warehouse, record_id: Any) -> list[tuple[Any, ...]]:
         """Return name and whether it is still valid, for each version of a deal, and check that they join up."""
         rows = warehouse.query(
-            f"SELECT name, _dlt_valid_from, _dlt_valid_to FROM crm.deals_history WHERE id = {record_id} ORDER BY _dlt_valid_from"
+            "SELECT name, _dlt_valid_from, _dlt_valid_to FROM crm.deals_history"
+            f" WHERE id = {record_id} ORDER BY _dlt_valid_from"
         )
         for (_, _, end), (_, begin, _) in pairwise(rows):
             assert end <= begin

@@ -1,9 +1,11 @@
 """Settings: found where dlt finds them, refused by name."""
 
+from pathlib import Path
+
 import pytest
 
 from crm_assets.errors import SettingError
-from crm_assets.project import ROOT
+from crm_assets.project import ROOT, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.settings import AlertSettings, AutomationSettings, CrmSettings, Settings, WarehouseSettings
 
@@ -112,3 +114,40 @@ def test_a_webhook_is_masked_and_must_be_an_address(monkeypatch: pytest.MonkeyPa
     ) as e:
         AlertSettings.read()
     assert "s3cr3t" not in str(e.value)
+
+
+@pytest.mark.parametrize(("mode", "exposed"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_secrets_that_others_can_read_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, exposed: bool
+) -> None:
+    monkeypatch.setenv("DLT_PROJECT_DIR", str(tmp_path))
+    assert exposed_secrets() is None
+    file = tmp_path / ".dlt" / "secrets.toml"
+    file.parent.mkdir()
+    file.touch()
+    file.chmod(mode)
+    assert exposed_secrets() == (
+        f"Warning: others can read {file}. Keep them out: chmod 600 {file}" if exposed else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "allowed", "fine"),
+    [
+        ("http://crm.example.com", "false", False),
+        ("http://crm.example.com", "true", True),
+        ("https://crm.example.com", "false", True),
+        ("http://127.0.0.1:8000", "false", True),
+        ("http://127.0.0.1.example.com", "false", False),
+    ],
+)
+def test_a_login_goes_unencrypted_to_this_machine_only(
+    monkeypatch: pytest.MonkeyPatch, base_url: str, allowed: str, fine: bool
+) -> None:
+    monkeypatch.setenv("SOURCES__CRM__BASE_URL", base_url)
+    monkeypatch.setenv("SOURCES__CRM__ALLOW_HTTP", allowed)
+    if fine:
+        assert CrmSettings.read().base_url == base_url
+    else:
+        with pytest.raises(SettingError, match=r"^sources\.crm\.base_url cannot be used: http:// would show the login"):
+            CrmSettings.read()

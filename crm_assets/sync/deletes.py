@@ -65,9 +65,10 @@ def gone(client: Client, listing: Spooled) -> Gone:
     listed = pa.chunked_array([*listing.ids(), *listing.rejected_ids()], pa.int64()).combine_chunks()
     rows = missing = 0
     with client.execute_query(f"SELECT id FROM {table} {live}") as cursor:  # noqa: S608 - names are escaped
-        for chunk in cursor.iter_arrow(_CHUNK):
-            rows += chunk.num_rows
-            missing += pc.sum(pc.invert(pc.is_in(chunk.column(0), listed))).as_py() or 0
+        while chunk := cursor.fetchmany(_CHUNK):
+            rows += len(chunk)
+            found = pc.is_in(pa.array([row[0] for row in chunk], pa.int64()), listed)
+            missing += len(chunk) - pc.sum(found).as_py()
     return Gone(rows, missing)
 
 

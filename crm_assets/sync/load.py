@@ -1,6 +1,8 @@
 """Load complete listings into the warehouse in one dlt pipeline run."""
 
+import errno
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,9 +154,10 @@ def _json_as_text_is_meant() -> Iterator[None]:
 
 def _explained(error: Exception, dataset: str) -> CrmAssetsError:
     causes = list(_causes(error))
-    if broken := next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None):
-        return DiskError.of(broken, f"loading into {dataset}")
     texts = [str(cause) for cause in causes]
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if any(os.strerror(number) in text for text in texts):
+            return DiskError.of(OSError(number, os.strerror(number)), f"loading into {dataset}")
     if any("Out of Memory" in text or "failed to allocate" in text for text in texts):
         return WarehouseError(
             f"Loading into {dataset} needs more memory than DuckDB was given. Raise warehouse.memory_limit "

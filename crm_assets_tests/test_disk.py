@@ -1,0 +1,63 @@
+"""A disk that is full, a folder that cannot be written: a clear error, the tables as before, nothing left behind."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.test_cli import Run, crm_assets, settings  # noqa: F401 - fixtures
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse what makes a file larger, as a full disk does; Dagster's own files are smaller."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A CRM with one large page and many small ones."""
+    with Sandbox({**SMALL, "tickets": 6_000, "contacts": 6_000}, email=EMAIL, api_key=API_KEY) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("name", "while_doing"), [("tickets", "reading tickets"), ("contacts", "loading into crm")])
+def test_a_disk_that_is_full_is_said_and_leaves_the_table_as_it_was(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, name: str, while_doing: str
+) -> None:
+    assert materialize([name]).success
+    table = f"SELECT * FROM crm.{name} ORDER BY id"
+    before = warehouse.query(table)
+    sandbox.crm.update(name, before[0][0], created_time=1_600_000_000)
+    with files_of_at_most(1_500_000):
+        failed = materialize([name])
+    assert not failed.success
+    assert "The disk: " in failure_of(failed)
+    assert f"File too large, while {while_doing}." in failure_of(failed)
+    assert warehouse.query(table) == before
+    assert not list((warehouse.path.parent / "runs").iterdir())
+    assert materialize([name]).success
+    assert warehouse.query(table) != before
+    assert warehouse.query(f"SELECT count(*) FROM crm.{name}") == [(6_000,)]
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Run, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "data").touch()
+    done = crm_assets("sync", "deals")
+    assert done.returncode == 6
+    assert f"The disk {tmp_path}/data/runs/" in done.stderr
+    assert "Not a directory" in done.stderr
+
+
+def test_a_missing_temporary_folder_does_not_matter(crm_assets: Run, tmp_path: Path) -> None:  # noqa: F811
+    done = crm_assets("sync", "deals", TMPDIR=str(tmp_path / "missing"))
+    assert done.returncode == 0, done.stderr
