@@ -115,7 +115,7 @@ def crm(
                         keys = _checks(context, listings)
                         yield from evaluate(eye, warehouse.dataset_name(), context.instance, keys)
         if listings.failed:
-            raise Incomplete(listings)
+            raise Incomplete(listings, _landed(context) | {one.resource for one in listings.complete})
     except (CrmAssetsError, OSError) as problem:
         error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
         # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.

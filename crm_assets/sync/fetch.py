@@ -1,6 +1,6 @@
 """Read every selected resource to its end, all at the same time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -59,12 +59,16 @@ class Incomplete(CrmAssetsError):
     """Some resources could not be read. The message names each, why, and what became of the others.
 
     `reasons` says for each of them what kind of help it needs.
+
+    Args:
+        listings: what the fetch brought.
+        landed: the resources that are loaded, those of an earlier attempt included.
     """
 
-    def __init__(self, listings: Listings) -> None:
+    def __init__(self, listings: Listings, landed: Collection[str]) -> None:
         names = ", ".join(one.resource for one in listings.failed)
         causes = dict.fromkeys(_told(one) for one in listings.failed)
-        super().__init__("\n".join([f"{names} did not load. {_what_landed(listings)}", *causes]))
+        super().__init__("\n".join([f"{names} did not load. {_what_landed(sorted(landed))}", *causes]))
         known = {one.resource: one.error for one in listings.failed if isinstance(one.error, CrmAssetsError)}
         self.reasons: dict[str, Reason] = {resource: error.reason for resource, error in known.items()}
         kinds = set(self.reasons.values())
@@ -183,11 +187,11 @@ def _told(failed: Failed) -> str:
     return f"{failed.resource}: {type(failed.error).__name__}: {failed.error}. Its table is untouched."
 
 
-def _what_landed(listings: Listings) -> str:
-    match len(listings.complete):
+def _what_landed(landed: Sequence[str]) -> str:
+    match len(landed):
         case 0:
             return "No table was loaded."
         case 1:
-            return f"The table {listings.complete[0].resource} is loaded."
+            return f"The table {landed[0]} is loaded."
         case count:
             return f"The other {count} tables are loaded."

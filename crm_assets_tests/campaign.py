@@ -1,0 +1,129 @@
+"""The sandbox's CRM as the model of the warehouse: what each table may hold after each run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from crm_assets.sandbox.server import Sandbox
+from crm_assets.schemas.columns import columns_of
+from crm_assets.sync.batches import Batcher
+
+Row = tuple[Any, ...]
+Table = dict[int, Row]
+"""The rows by id; a record that the CRM does not have any more is not in it."""
+MARK = "campaign"
+"""A field that no model declares: another number for every version of every record."""
+
+
+@dataclass
+class Tally:
+    """What a campaign has done so far."""
+
+    runs: int = 0
+    succeeded: int = 0
+    kills: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    resumed: int = 0
+    moved: int = 0
+    """Runs during which the CRM was changed."""
+    comparisons: int = 0
+    """Tables that were compared with the model, record by record."""
+    differences: int = 0
+
+    def write(self) -> None:
+        """Write it to the file that `CAMPAIGN_TALLY` names, if it names one."""
+        if file := os.environ.get("CAMPAIGN_TALLY"):
+            Path(file).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+class Model:
+    """What the CRM has held, state after state.
+
+    A listing that was read while the CRM stood still is one state. One that was read in two attempts,
+    or while the CRM was changed, may have each record as it was at any moment in between.
+    """
+
+    def __init__(self, sandbox: Sandbox, resources: Iterable[str]) -> None:
+        self._sandbox = sandbox
+        self._states: dict[str, list[Table]] = {resource: [] for resource in resources}
+        self._began: dict[str, int | None] = dict.fromkeys(self._states)
+        for resource in self._states:
+            self.changed(resource)
+
+    def changed(self, resource: str) -> None:
+        """Take note of how the CRM stands now."""
+        self._states[resource].append(as_rows(resource, list(self._sandbox.crm.records(resource))))
+
+    def attempted(self, resources: Iterable[str]) -> None:
+        """Take note that a listing of each of `resources` begins, unless one has begun that is gone on with."""
+        for resource in resources:
+            if self._began[resource] is None:
+                self._began[resource] = len(self._states[resource]) - 1
+
+    def landed(self, resource: str, since: int | None = None) -> list[Table]:
+        """Return the states of which the table may be made, and forget how the listing began.
+
+        Args:
+            resource: name of the resource.
+            since: the first of them, by its number; None for the one when the first attempt began.
+        """
+        first = self._began[resource] if since is None else since
+        self._began[resource] = None
+        return self._states[resource][first:]
+
+    def states_of_attempt(self, resource: str) -> list[Table]:
+        """Return the states since the listing that is not loaded yet began."""
+        return self._states[resource][self._began[resource] :]
+
+    def now(self, resource: str) -> int:
+        """Return the number of the state as it is."""
+        return len(self._states[resource]) - 1
+
+
+def as_rows(resource: str, records: list[Any]) -> Table:
+    """Return `records` as the rows that they become."""
+    batch, rejected = Batcher(resource).batch(records)
+    assert not rejected
+    names = [*(column.name for column in columns_of(resource)), MARK]
+    rows = [tuple(_plain(row.get(name)) for name in names) for row in batch.to_pylist()]
+    return {int(row[0]): row for row in rows}
+
+
+def live_rows(path: Path, resource: str, table: str | None = None, where: str = "_deleted_at IS NULL") -> Table | None:
+    """Return the rows of a table whose records are there; None if there is no such table."""
+    with duckdb.connect(str(path)) as warehouse:
+        columns = dict(
+            warehouse.execute(
+                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ?",
+                [table or resource],
+            ).fetchall()
+        )
+        if not columns:
+            return None
+        names = [*(column.name for column in columns_of(resource)), MARK]
+        selected = ", ".join(f'"{name}"' if name in columns else "NULL" for name in names)
+        rows = warehouse.execute(f'SELECT {selected} FROM crm."{table or resource}" WHERE {where}').fetchall()
+    found = {int(row[0]): tuple(map(_plain, row)) for row in rows}
+    assert len(found) == len(rows), f"{table or resource} has an id twice"
+    return found
+
+
+def differences(table: Table, states: list[Table]) -> list[str]:
+    """Return in what the rows of `table` differ from all of `states`."""
+    ids = table.keys() | {record_id for state in states for record_id in state}
+    return [
+        f"{record_id}: {table.get(record_id)} is none of {[state.get(record_id) for state in states]}"
+        for record_id in sorted(ids)
+        if table.get(record_id) not in [state.get(record_id) for state in states]
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value.timestamp() if hasattr(value, "timestamp") else value

@@ -1,0 +1,81 @@
+"""Runs of the assets in processes of their own, which can be killed at any moment and start at once."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import dagster as dg
+
+from crm_assets import assets
+from crm_assets.api.v1 import V1
+from crm_assets_tests.conftest import run_assets
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["crm_assets_tests.runner"])
+_HARDLY_ANY = 0.01
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run: for each table that landed, how many records an earlier attempt had read."""
+
+    success: bool
+    landed: dict[str, int]
+    problem: str
+
+
+class Run:
+    """One run in a process of its own."""
+
+    def __init__(self, home: Path, environment: dict[str, str], resources: Sequence[str]) -> None:
+        self._receiving, sending = _CONTEXT.Pipe(duplex=False)
+        self._process: ForkServerProcess = _CONTEXT.Process(
+            target=_execute, args=(str(home), environment, list(resources), sending)
+        )
+        self._process.start()
+        sending.close()
+
+    def is_alive(self) -> bool:
+        """Return whether it still works."""
+        return self._process.is_alive()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end for so long, and return whether it came."""
+        self._process.join(seconds)
+        return not self._process.is_alive()
+
+    def kill(self) -> None:
+        """Kill the process; nothing of it gets a chance to tidy up."""
+        self._process.kill()
+        self._process.join()
+
+    def outcome(self) -> Outcome:
+        """Wait for its end and return what came of it."""
+        outcome = self._receiving.recv()
+        self._process.join()
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+
+def _execute(home: str, environment: dict[str, str], resources: list[str], sending: Connection) -> None:
+    os.environ.update(environment)
+    logging.disable(logging.CRITICAL)
+    V1["resource_defaults"]["endpoint"]["error_handler"]["backoff_factor"] = _HARDLY_ANY
+    assets.RETRY_PAUSE = _HARDLY_ANY
+    with dg.DagsterInstance.local_temp(home) as instance:
+        result = run_assets(instance, resources)
+        landed = {
+            event.materialization.asset_key.path[-1]: int(event.materialization.metadata["records_resumed"].value)  # type: ignore[arg-type]
+            for event in (one.step_materialization_data for one in result.get_asset_materialization_events())
+        }
+        problems = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        stated = problems[-1].user_failure_data if problems else None
+        unstated = problems[-1].error_display_string if problems else ""
+        sending.send(Outcome(result.success, landed, (stated.description if stated else unstated) or ""))
