@@ -3,10 +3,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: help sync dev test lint format bench lock clean
+# How long `make campaign` is: examples of so many steps, and kills at each of seven moments.
+EXAMPLES ?= 100
+STEPS ?= 12
+KILLS ?= 15
+
+.PHONY: help sync dev test campaign lint format bench lock clean
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,6 +27,11 @@ dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000
 
 test: .venv/installed ## Run the tests
 	$(BIN)/python -m pytest
+
+campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
+	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
+	  $(BIN)/python -m pytest --numprocesses 2 crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
+	cat campaign.json
 
 lint: .venv/installed ## Check style and types
 	$(BIN)/ruff check .
@@ -40,5 +50,5 @@ lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versi
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
 clean: ## Remove the environment, the data and the history of runs
-	rm -rf .venv data build *.egg-info
+	rm -rf .venv data build campaign.json *.egg-info
 	find .dagster -mindepth 1 ! -name dagster.yaml -delete

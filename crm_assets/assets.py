@@ -24,6 +24,7 @@ from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
 from crm_assets.settings import AutomationSettings
 from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
+from crm_assets.sync.listing import Terms
 from crm_assets.sync.progress import watcher_or_log
 from crm_assets.sync.spool import working_directory
 from crm_assets.sync.tables import facts
@@ -96,6 +97,7 @@ def crm(
     watcher = watcher_or_log(context.log.info)
     wanted = _wanted(context)
     listings = Listings()
+    terms: dict[str, Terms] = {}
     if warning := exposed_secrets():
         watcher.say(warning)
     try:
@@ -118,6 +120,9 @@ def crm(
             raise Incomplete(listings, _landed(context) | {one.resource for one in listings.complete})
     except (CrmAssetsError, OSError) as problem:
         error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
+        if isinstance(error, DiskError):
+            for one in terms.values():
+                one.shelf.clear()
         # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
         if error.worth_retrying and context.retry_number < MOST_RETRIES:
             watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")

@@ -100,7 +100,13 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         "no id: id is missing",
     ),
     ("an id twice", repeat_an_id, "contacts.unique_id", "ERROR", "more than once: 981"),
-    ("a cut listing", cut_to_a_tenth, "deals.row_count", "WARN", "The last listing has 12 records; it had 120"),
+    (
+        "a cut listing",
+        cut_to_a_tenth,
+        "deals.row_count",
+        "ERROR",
+        "The last listing has not 108 of the 120 rows, more than sync.delete_guard allows: none was deleted",
+    ),
     (
         "a reference to nothing",
         lambda crm: every_record(crm, "notes", contact_ids=["4711"]),

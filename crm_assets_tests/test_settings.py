@@ -7,7 +7,14 @@ import pytest
 from crm_assets.errors import SettingError
 from crm_assets.project import ROOT, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
-from crm_assets.settings import AlertSettings, AutomationSettings, CrmSettings, Settings, WarehouseSettings
+from crm_assets.settings import (
+    AlertSettings,
+    AutomationSettings,
+    CrmSettings,
+    Settings,
+    SyncSettings,
+    WarehouseSettings,
+)
 
 
 def test_as_shipped_the_crm_is_the_sandbox_and_its_tables_keep_out_of_a_real_crms_dataset() -> None:
@@ -88,6 +95,7 @@ def test_a_secret_is_not_in_the_representation_of_the_settings(monkeypatch: pyte
     [
         (CrmSettings, "README.md"),
         (WarehouseSettings, "README.md"),
+        (SyncSettings, "docs/reliability.md"),
         (AutomationSettings, "docs/automation.md"),
         (AlertSettings, "docs/automation.md"),
     ],

@@ -10,6 +10,7 @@ from crm_assets.errors import TableBusy
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.sync.turns import turns
 from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.runner import Run
 from crm_assets_tests.test_cli import COMMAND, settings  # noqa: F401 - a fixture
 
 HOLDER = """
@@ -79,3 +80,20 @@ def test_two_runs_for_one_table_in_two_processes_never_ask_for_it_at_once(
         process.communicate()
     assert process.returncode == 0
     assert warehouse.tables() == {"deals": SMALL["deals"], "notes": SMALL["notes"], "rejected_records": 0}
+
+
+def test_three_runs_for_the_same_tables_at_once_all_end_well_one_after_the_other(
+    sandbox: Sandbox,
+    settings: dict[str, str],  # noqa: F811
+    warehouse: Warehouse,
+    tmp_path: Path,
+) -> None:
+    ours = {name: value for name, value in settings.items() if name.startswith(("SOURCES__", "DLT_"))}
+    (tmp_path / "history").mkdir()
+    assert Run(tmp_path / "history", ours, ["milestone"]).outcome().success
+    runs = [Run(tmp_path / "history", ours, ["deals", "notes"]) for _ in range(3)]
+    sandbox.crm.update("deals", next(iter(sandbox.crm.records("deals")))["id"], name="Changed meanwhile")
+    assert [run.outcome().success for run in runs] == [True] * 3
+    assert warehouse.query("SELECT count(*) FROM crm.deals WHERE name = 'Changed meanwhile'") == [(1,)]
+    for name in ("deals", "notes"):
+        assert warehouse.query(f"SELECT count(*), count(DISTINCT id) FROM crm.{name}") == [(SMALL[name], SMALL[name])]

@@ -116,6 +116,8 @@ class ListingReader:
                 if not self._has_pages and batch.is_due():
                     keep(None)
         except OSError:
+            if self._has_pages:  # what is there may be what fills the disk
+                self.shelf.clear()
             raise
         except Exception:
             if following != start:
