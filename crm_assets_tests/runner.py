@@ -15,11 +15,10 @@ import dagster as dg
 
 from crm_assets import assets
 from crm_assets.api.v1 import V1
-from crm_assets_tests.conftest import run_assets
+from crm_assets_tests.conftest import HARDLY_ANY, run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["crm_assets_tests.runner"])
-_HARDLY_ANY = 0.01
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class Run:
 def _execute(home: str, environment: dict[str, str], resources: list[str], sending: Connection) -> None:
     os.environ.update(environment)
     logging.disable(logging.CRITICAL)
-    V1["resource_defaults"]["endpoint"]["error_handler"]["backoff_factor"] = _HARDLY_ANY
-    assets.RETRY_PAUSE = _HARDLY_ANY
+    V1["resource_defaults"]["endpoint"]["error_handler"]["backoff_factor"] = HARDLY_ANY
+    assets.RETRY_PAUSE = HARDLY_ANY
     with dg.DagsterInstance.local_temp(home) as instance:
         result = run_assets(instance, resources)
         landed = {

@@ -235,6 +235,7 @@ def test_503_for_ever_is_tried_once_more_by_the_step_for_that_resource_only(
     assert materialized(result) == ["notes"]
     assert "tickets: HTTP 503 from" in failure_of(result)
     assert "after 4 attempts" in failure_of(result)
+    assert "tickets did not load. The table notes is loaded." in failure_of(result)
     assert (sandbox.requests["tickets"], sandbox.requests["notes"]) == (8, 1)
     assert warehouse.tables() == {"notes": SMALL["notes"], "rejected_records": 0}
 

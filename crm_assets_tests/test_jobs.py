@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,6 +17,13 @@ from crm_assets.settings import AutomationSettings
 
 FREQUENT = {"contacts", "companies", "deals", "notes", "tasks", "events", "tickets"}
 DAILY = {"milestone", "campaigns", "documents", "ticket_filters"}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance on disk: the context of a schedule opens it a second time."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as temporary:
+        yield temporary
 
 
 @pytest.mark.parametrize(("job", "resources"), [("crm_frequent", FREQUENT), ("crm_daily", DAILY)])

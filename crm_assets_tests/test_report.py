@@ -34,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
     directory = tmp_path_factory.mktemp("report")
     with (
         Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as crm,
-        dg.DagsterInstance.local_temp(str(directory)) as history,
+        dg.DagsterInstance.ephemeral() as history,
         pytest.MonkeyPatch.context() as environment,
     ):
         warehouse_in(directory, crm, environment)

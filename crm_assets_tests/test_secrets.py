@@ -38,8 +38,10 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
     [
         [],
         [Fault("deals", "status", status=401), Fault("notes", "redirect", location="https://example.com/")],
-        [Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>")],
-        [Fault("deals", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}")],
+        [
+            Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
+            Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),
+        ],
     ],
 )
 def test_no_file_that_a_run_leaves_behind_holds_the_login(
