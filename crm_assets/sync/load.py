@@ -91,9 +91,10 @@ def load(
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
             source = _spooled_source(newest, policies, held_back, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        with pipeline.sql_client() as client:
-            for name in missing.keys() - held_back:
-                settle(client, name, policies[name].deletes, load_id, moment)
+        if to_settle := [name for name, one in missing.items() if one.missing and name not in held_back]:
+            with pipeline.sql_client() as client:
+                for name in to_settle:
+                    settle(client, name, policies[name].deletes, load_id, moment)
     except (PipelineStepFailed, DatabaseException) as error:
         raise _explained(error, dataset) from error
     by_name = {listing.resource: listing for listing in newest}
