@@ -31,15 +31,16 @@ def ask(crm_api: CrmApi, resources: Sequence[str]) -> list[Ping]:
         SettingError: a setting is missing or malformed.
     """
     table = crm_api.table()
+    rows = select(table, resources)
     answers: list[Ping] = []
     with crm_api.connection() as connection, _briefly(connection) as brief:
         try:
-            for answer in pings(table, select(table, resources), brief):
+            for answer in pings(table, rows, brief):
                 answers.append(answer)
                 if refuses_login(answer):
                     break
         except Cancelled:
-            missing = resources[len(answers)]
+            missing = rows[len(answers)]["name"]
             why = f"no whole answer within the {_WHOLE_TICK:.0f} s of a tick"
             answers.append(Ping(missing, _WHOLE_TICK, error=CrmUnavailable(missing, why, "")))
     return answers

@@ -64,9 +64,8 @@ class Spooled:
     def newest(self) -> "Spooled":
         """Return the listing with each record once: in its newest version, or else the one listed last."""
         ids = pa.chunked_array(self.ids(), pa.int64())
-        repeated = pa.array(
-            [one["values"] for one in pc.value_counts(ids).to_pylist() if one["counts"] > 1], pa.int64()
-        )
+        counted = pc.value_counts(ids)
+        repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
         if not len(repeated):
             return self
         copies: dict[int, list[tuple[datetime, int]]] = {}
