@@ -41,6 +41,16 @@ SMALL = {
 }
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the long tests at the head of each worker's share, so that none begins when all others are done."""
+    workers = config.workerinput["workercount"] if hasattr(config, "workerinput") else 1
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if item not in long]
+    share = -(-len(others) // workers)
+    shares = [long[one::workers] + others[one * share : (one + 1) * share] for one in range(workers)]
+    items[:] = [item for one in shares for item in one]
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A small CRM with a login of its own."""

@@ -13,6 +13,8 @@ from crm_assets_tests.deployment import deployed, eventually
 from crm_assets_tests.test_cli import settings  # noqa: F401 - a fixture
 from crm_assets_tests.webhook import webhook
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def live(settings: dict[str, str]) -> dict[str, str]:  # noqa: F811

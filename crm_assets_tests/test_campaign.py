@@ -8,6 +8,7 @@ from threading import Event as ThreadEvent
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -215,4 +216,4 @@ Warehouse.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-TestCampaign = Warehouse.TestCase
+TestCampaign = pytest.mark.long(Warehouse.TestCase)

@@ -183,6 +183,7 @@ def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets
     ]
 
 
+@pytest.mark.long
 def test_dev_opens_the_ui_beside_the_sandbox_and_ends_whole_on_sigterm(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
