@@ -25,7 +25,7 @@ from crm_assets.schemas import MODELS
 from crm_assets.settings import AutomationSettings
 from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
 from crm_assets.sync.listing import Terms
-from crm_assets.sync.progress import watcher_or_log
+from crm_assets.sync.progress import Watcher, watcher_or_log
 from crm_assets.sync.spool import working_directory
 from crm_assets.sync.tables import facts
 
@@ -123,13 +123,20 @@ def crm(
         if isinstance(error, DiskError):
             for one in terms.values():
                 one.shelf.clear()
-        # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
-        if error.worth_retrying and context.retry_number < MOST_RETRIES:
-            watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
-            raise dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE) from error
-        reasons = error.reasons if isinstance(error, Incomplete) else {}
-        metadata = {"reason": dg.MetadataValue.text(error.reason), "reasons": dg.MetadataValue.json(reasons)}
-        raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from error
+        raise _end_of_attempt(context, error, watcher) from error
+
+
+def _end_of_attempt(
+    context: dg.AssetExecutionContext, error: CrmAssetsError, watcher: Watcher
+) -> dg.RetryRequested | dg.Failure:
+    """Return what Dagster is told: to try once more, or what failed and why."""
+    # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
+    if error.worth_retrying and context.retry_number < MOST_RETRIES:
+        watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
+        return dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE)
+    reasons = error.reasons if isinstance(error, Incomplete) else {}
+    metadata = {"reason": dg.MetadataValue.text(error.reason), "reasons": dg.MetadataValue.json(reasons)}
+    return dg.Failure(str(error), metadata=metadata, allow_retries=False)
 
 
 def _load(

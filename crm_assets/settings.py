@@ -201,7 +201,7 @@ class SyncSettings(Settings):
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
     resume_within: Annotated[float, Field(ge=0)] = Field(
-        3600.0, description="Seconds after its begin during which a listing that broke off is gone on with."
+        21_600.0, description="Seconds after its begin during which a listing that broke off is gone on with."
     )
     new_columns: Annotated[int, Field(ge=0)] = Field(
         200, description="Undeclared fields of a listing that get a column each; the others share `other_fields`."

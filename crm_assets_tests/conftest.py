@@ -1,14 +1,17 @@
 """A sandbox CRM, a warehouse of its own for each test, and runs of the assets in this process."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from crm_assets.project import settle
+from crm_assets.project import ROOT, settle
 
 settle()
 
@@ -19,11 +22,13 @@ from crm_assets import assets  # noqa: E402
 from crm_assets.api.connection import Connection  # noqa: E402
 from crm_assets.api.guide import EndpointTable  # noqa: E402
 from crm_assets.api.v1 import V1  # noqa: E402
+from crm_assets.cli import app  # noqa: E402
 from crm_assets.definitions import defs  # noqa: E402
 from crm_assets.keys import asset_key  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"
+COMMAND = str(Path(sys.executable).parent / "crm-assets")
 HARDLY_ANY = 0.01
 """Seconds; instead of a pause that only costs time here."""
 SMALL = {
@@ -144,6 +149,40 @@ def run_assets(instance: dg.DagsterInstance, resources: Sequence[str] = ()) -> d
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
+    """The environment of a person whose CRM is the sandbox of this test."""
+    (tmp_path / "home").mkdir()
+    return environment(
+        SOURCES__CRM__BASE_URL=sandbox.base_url,
+        SOURCES__CRM__EMAIL=EMAIL,
+        SOURCES__CRM__API_KEY=API_KEY,
+        DLT_PROJECT_DIR=str(ROOT),
+        DLT_LOCAL_DIR=str(tmp_path),
+        DAGSTER_HOME=str(tmp_path / "home"),
+    )
+
+
+@pytest.fixture
+def crm_assets(settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `crm-assets` in this process, from another directory than the project's."""
+
+    def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        with monkeypatch.context() as inside:
+            for name in os.environ.keys() - settings.keys():
+                inside.delenv(name)
+            for name, value in (settings | changes).items():
+                inside.setenv(name, value)
+            inside.chdir(tmp_path)
+            done = CliRunner().invoke(app, arguments)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+    return run
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

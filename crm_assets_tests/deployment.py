@@ -89,7 +89,7 @@ class Deployment:
             "runOrError"
         ]
         values = [tag["value"] for tag in run["tags"] if tag["key"] == "crm_assets/process"]
-        return int(values[0].rpartition("/")[2]) if values else None
+        return int(values[0].split("/")[1]) if values else None
 
     def materialized(self, run_id: str) -> set[str]:
         """Return the resources that a run has materialized."""

@@ -10,14 +10,13 @@ import pytest
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL
 from crm_assets_tests.deployment import deployed, eventually
-from crm_assets_tests.test_cli import settings  # noqa: F401 - a fixture
 from crm_assets_tests.webhook import webhook
 
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def live(settings: dict[str, str]) -> dict[str, str]:  # noqa: F811
+def live(settings: dict[str, str]) -> dict[str, str]:
     """The environment of a deployment that looks often."""
     return settings | {"AUTOMATION__CHANGE_INTERVAL": "5"}
 

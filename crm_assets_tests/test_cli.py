@@ -1,11 +1,9 @@
 """The `crm-assets` command as a script sees it."""
 
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from socket import socket
@@ -14,53 +12,17 @@ import duckdb
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
-from typer.testing import CliRunner
 from urllib3.util import Retry
 
-from crm_assets.cli import AUTOMATION_OFF, app
-from crm_assets.project import ROOT
+from crm_assets.cli import AUTOMATION_OFF
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, environment
-
-COMMAND = str(Path(sys.executable).parent / "crm-assets")
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from crm_assets_tests.conftest import COMMAND, SMALL, Command
 
 
 @pytest.fixture
-def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
-    """The environment of a person whose CRM is the sandbox of this test."""
-    (tmp_path / "home").mkdir()
-    return environment(
-        SOURCES__CRM__BASE_URL=sandbox.base_url,
-        SOURCES__CRM__EMAIL=EMAIL,
-        SOURCES__CRM__API_KEY=API_KEY,
-        DLT_PROJECT_DIR=str(ROOT),
-        DLT_LOCAL_DIR=str(tmp_path),
-        DAGSTER_HOME=str(tmp_path / "home"),
-    )
-
-
-@pytest.fixture
-def crm_assets(settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `crm-assets` in this process, from another directory than the project's."""
-
-    def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
-        with monkeypatch.context() as inside:
-            for name in os.environ.keys() - settings.keys():
-                inside.delenv(name)
-            for name, value in (settings | changes).items():
-                inside.setenv(name, value)
-            inside.chdir(tmp_path)
-            done = CliRunner().invoke(app, arguments)
-        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
-
-    return run
-
-
-@pytest.fixture
-def process(settings: dict[str, str], tmp_path: Path) -> Run:
-    """Run `crm-assets` in a process of its own, as a shell does."""
+def process(settings: dict[str, str], tmp_path: Path) -> Command:
+    """Command `crm-assets` in a process of its own, as a shell does."""
 
     def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -70,7 +32,7 @@ def process(settings: dict[str, str], tmp_path: Path) -> Run:
     return run
 
 
-def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Run, tmp_path: Path) -> None:
+def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Command, tmp_path: Path) -> None:
     done = process("sync")
     assert done.returncode == 0, done.stderr
     tables, _, checks = done.stdout.partition("\n\n")
@@ -85,7 +47,7 @@ def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Run, tmp_
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_sync_loads_only_what_is_named(crm_assets: Run) -> None:
+def test_sync_loads_only_what_is_named(crm_assets: Command) -> None:
     done = crm_assets("sync", "deals", "notes")
     tables, _, checks = done.stdout.partition("\n\n")
     assert [line.split()[0] for line in tables.splitlines()] == ["resource", "deals", "notes"]
@@ -106,7 +68,7 @@ def test_sync_loads_only_what_is_named(crm_assets: Run) -> None:
     ],
 )
 def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
-    crm_assets: Run,
+    crm_assets: Command,
     sandbox: Sandbox,
     arguments: list[str],
     changes: dict[str, str],
@@ -123,7 +85,7 @@ def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
     assert "wr0ng" not in done.stdout + done.stderr
 
 
-def test_sync_names_the_process_that_has_the_warehouse_open(process: Run, tmp_path: Path) -> None:
+def test_sync_names_the_process_that_has_the_warehouse_open(process: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")):
         done = process("sync", "notes", WAREHOUSE__LOCK_TIMEOUT="0")
@@ -131,7 +93,7 @@ def test_sync_names_the_process_that_has_the_warehouse_open(process: Run, tmp_pa
     assert "warehouse.lock_timeout" in done.stderr
 
 
-def test_ping_shows_what_each_resource_answered(crm_assets: Run, sandbox: Sandbox) -> None:
+def test_ping_shows_what_each_resource_answered(crm_assets: Command, sandbox: Sandbox) -> None:
     done = crm_assets("ping")
     assert done.returncode == 0
     address, _, *lines = done.stdout.splitlines()
@@ -161,7 +123,7 @@ def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_i
     assert not list((tmp_path / "data" / "runs").iterdir())
 
 
-def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(crm_assets: Run) -> None:
+def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(crm_assets: Command) -> None:
     done = crm_assets("--help")
     for word in ("sync", "ping", "sandbox", "dev", "130"):
         assert word in done.stdout
@@ -174,7 +136,7 @@ def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(cr
     assert imported.stdout.split() == ["False", "False"]
 
 
-def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Run, tmp_path: Path) -> None:
+def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Command, tmp_path: Path) -> None:
     done = crm_assets("sync", "milestone", "campaigns", SOURCES__CRM__BASE_URL="sandbox", SANDBOX__PORT="1")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"warehouse\.\S+", done.stdout) == [
@@ -221,7 +183,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(process: Run) -> None:
+def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(process: Command) -> None:
     done = process("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
     assert done.returncode == 2
     assert done.stderr.startswith("automation.timezone cannot be used: 'Mars/Olympus' is no time zone")

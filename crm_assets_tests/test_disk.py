@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
-from crm_assets_tests.test_cli import Run, crm_assets, settings  # noqa: F401 - fixtures
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Command, Materialize, Warehouse, failure_of
 
 
 @contextmanager
@@ -51,7 +50,7 @@ def test_a_disk_that_is_full_is_said_and_leaves_the_table_as_it_was(
     assert warehouse.query(f"SELECT count(*) FROM crm.{name}") == [(6_000,)]
 
 
-def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Command, tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     done = crm_assets("sync", "deals")
     assert done.returncode == 6
@@ -59,6 +58,6 @@ def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Run, tmp_path
     assert "Not a directory" in done.stderr
 
 
-def test_a_missing_temporary_folder_does_not_matter(crm_assets: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_a_missing_temporary_folder_does_not_matter(crm_assets: Command, tmp_path: Path) -> None:
     done = crm_assets("sync", "deals", TMPDIR=str(tmp_path / "missing"))
     assert done.returncode == 0, done.stderr

@@ -15,8 +15,7 @@ import pytest
 from crm_assets.report.collect import Report, collect, only_failures
 from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, run_assets, warehouse_in
-from crm_assets_tests.test_cli import Run, crm_assets, settings  # noqa: F401 - fixtures
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Command, run_assets, warehouse_in
 
 CHROMIUM = shutil.which("chromium")
 
@@ -130,7 +129,7 @@ def test_an_instance_that_knows_nothing_is_a_report_of_nothing(instance: dg.Dags
 
 
 def test_the_command_writes_files_and_gates_by_its_exit_code(
-    crm_assets: Run,  # noqa: F811
+    crm_assets: Command,
     sandbox: Sandbox,
     tmp_path: Path,
 ) -> None:

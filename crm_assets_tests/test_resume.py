@@ -17,8 +17,7 @@ from crm_assets.sandbox.server import Sandbox
 from crm_assets.sync.bookmarks import Shelf, asked, remove_old
 from crm_assets.sync.listing import ListingReader, Terms
 from crm_assets.sync.spool import Spooled
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse
-from crm_assets_tests.test_cli import COMMAND, Run, crm_assets, settings  # noqa: F401 - fixtures
+from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL, SMALL, Command, Materialize, Warehouse
 
 Read = Callable[..., Spooled]
 
@@ -169,8 +168,8 @@ def test_the_step_that_tries_again_goes_on_and_a_loaded_listing_leaves_nothing(
 
 
 def test_sync_after_a_kill_says_what_it_goes_on_with(
-    crm_assets: Run,  # noqa: F811
-    settings: dict[str, str],  # noqa: F811
+    crm_assets: Command,
+    settings: dict[str, str],
     tmp_path: Path,
 ) -> None:
     with Sandbox(SMALL, email=EMAIL, api_key=API_KEY, latency=0.6) as slow:

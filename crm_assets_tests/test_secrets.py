@@ -9,8 +9,7 @@ import pytest
 
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL
-from crm_assets_tests.test_cli import COMMAND, settings  # noqa: F401 - a fixture
+from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL
 
 BASE64 = b64encode(f"{EMAIL}:{API_KEY}".encode())
 FORMS = {
@@ -45,7 +44,7 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
     ],
 )
 def test_no_file_that_a_run_leaves_behind_holds_the_login(
-    settings: dict[str, str],  # noqa: F811
+    settings: dict[str, str],
     sandbox: Sandbox,
     tmp_path: Path,
     faults: list[Fault],

@@ -9,9 +9,8 @@ import pytest
 from crm_assets.errors import TableBusy
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.sync.turns import turns
-from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import COMMAND, SMALL, Materialize, Warehouse, failure_of
 from crm_assets_tests.runner import Run
-from crm_assets_tests.test_cli import COMMAND, settings  # noqa: F401 - a fixture
 
 HOLDER = """
 import sys
@@ -60,7 +59,7 @@ def test_the_second_waits_says_so_once_and_goes_on_when_the_first_is_killed(
 
 def test_two_runs_for_one_table_in_two_processes_never_ask_for_it_at_once(
     sandbox: Sandbox,
-    settings: dict[str, str],  # noqa: F811
+    settings: dict[str, str],
     materialize: Materialize,
     warehouse: Warehouse,
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +83,7 @@ def test_two_runs_for_one_table_in_two_processes_never_ask_for_it_at_once(
 
 def test_three_runs_for_the_same_tables_at_once_all_end_well_one_after_the_other(
     sandbox: Sandbox,
-    settings: dict[str, str],  # noqa: F811
+    settings: dict[str, str],
     warehouse: Warehouse,
     tmp_path: Path,
 ) -> None:

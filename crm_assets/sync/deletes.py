@@ -63,13 +63,12 @@ def gone(client: Client, listing: Spooled) -> Gone:
     live = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
     table = client.make_qualified_table_name(listing.resource)
     listed = pa.chunked_array([*listing.ids(), *listing.rejected_ids()], pa.int64()).combine_chunks()
-    rows = missing = 0
+    chunks: list[pa.Array] = []
     with client.execute_query(f"SELECT id FROM {table} {live}") as cursor:  # noqa: S608 - names are escaped
         while chunk := cursor.fetchmany(_CHUNK):
-            rows += len(chunk)
-            found = pc.is_in(pa.array([row[0] for row in chunk], pa.int64()), listed)
-            missing += len(chunk) - pc.sum(found).as_py()
-    return Gone(rows, missing)
+            chunks.append(pa.array([row[0] for row in chunk], pa.int64()))
+    rows = pa.chunked_array(chunks, pa.int64())
+    return Gone(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))))
 
 
 def settle(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:

@@ -16,9 +16,9 @@ from crm_assets.sync.spool import ListingSpool, Spooled
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 4 << 20
-_TOO_MANY_REQUESTS = 429
 BATCH_SECONDS = 1.0
 """After so many records, bytes or seconds, what was read goes to disk."""
+_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
