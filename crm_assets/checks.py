@@ -74,6 +74,7 @@ def _load(value: dict[str, Any]) -> Load:
         gone=value.get("rows_gone", 0),
         rows_before=value.get("rows_before", 0),
         held_back=value.get("deletes_held_back", False),
+        short=value.get("listing_is_short", False),
         fields=value["fields"],
     )
 

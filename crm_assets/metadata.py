@@ -56,6 +56,7 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "rows_gone": gone.missing,
         "rows_before": gone.rows,
         "deletes_held_back": fetched.resource in loaded.held_back,
+        "listing_is_short": gone.listing_is_short,
         "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),
         "preview": dg.MetadataValue.md(_preview(table)),

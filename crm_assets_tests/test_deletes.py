@@ -112,6 +112,23 @@ def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_
     assert [row[0] for row in warehouse.query(GONE)] == sorted(map(int, all_ids[:25]))
 
 
+@pytest.mark.parametrize(("more", "flagged"), [(5, 1), (6, 0)])
+def test_a_listing_that_is_shorter_than_the_crm_says_deletes_nothing(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, more: int, flagged: int
+) -> None:
+    materialize(["notes"])
+    first, *_, last = ids(sandbox, "notes")
+    sandbox.crm.delete("notes", last)
+    sandbox.crm.update("notes", first, count=SMALL["notes"] - 1 + more)
+    told = row_count(materialize(["notes"]))
+    assert warehouse.query("SELECT count(_deleted_at) FROM crm.notes") == [(flagged,)]
+    assert told[0] == bool(flagged)
+    if not flagged:
+        assert told[1].startswith(
+            "The last listing has not 1 of the 20 rows, and fewer records than the CRM says: none"
+        )
+
+
 def test_a_small_table_and_a_share_within_the_guard_are_not_guarded(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:

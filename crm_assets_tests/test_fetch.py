@@ -105,3 +105,13 @@ def test_a_folder_that_is_not_there_is_an_error_that_names_it(connection: Connec
     assert isinstance(failed.error, DiskError)
     assert f"{tmp_path}/missing/notes.rows.0.arrows" in str(failed.error)
     assert "No such file or directory" in str(failed.error)
+
+
+@pytest.mark.parametrize("last", [None, "the end", [1]])
+def test_a_page_whose_last_record_is_none_is_not_taken_for_the_end(
+    connection: Connection, sandbox: Sandbox, tmp_path: Path, last: object
+) -> None:
+    sandbox.crm.replace("contacts", 249, last)
+    listings = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT)
+    [failed] = listings.failed
+    assert "it does not say whether another page follows" in str(failed.error)

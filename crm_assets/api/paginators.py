@@ -26,7 +26,8 @@ class LastRecordCursorPaginator(BasePaginator):
         start: cursor of the page to begin with; None for the first.
 
     Raises:
-        UnexpectedAnswer: a cursor came twice, so that the listing would never end.
+        UnexpectedAnswer: a cursor came twice, so that the listing would never end; or the last record of a
+            page is none, so that nobody knows whether it has ended.
     """
 
     def __init__(self, resource: str, cursor_param: str, traffic: Traffic, start: str | None = None) -> None:
@@ -48,6 +49,13 @@ class LastRecordCursorPaginator(BasePaginator):
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Take the cursor out of the page's last record."""
+        if data and not isinstance(data[-1], dict):
+            raise UnexpectedAnswer(
+                self._resource,
+                f"the last record of a page is {type(data[-1]).__name__}, not an object: "
+                "it does not say whether another page follows",
+                "Its table is untouched. Report it to the CRM's support if it stays.",
+            )
         self._cursor = take_cursor(data)
         self._has_next_page = self._cursor is not None
         if self._cursor is not None and self._cursor in self._seen:

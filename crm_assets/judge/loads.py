@@ -26,5 +26,7 @@ class Load:
     rows_before: int
     """Rows in the table before the load, without those that were flagged as deleted."""
     held_back: bool
-    """Whether so many were gone that none was deleted."""
+    """Whether that was so doubtful that none was deleted."""
+    short: bool
+    """Whether the CRM said that it had more records than it listed."""
     fields: Mapping[str, Sequence[str]]

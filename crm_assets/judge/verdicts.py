@@ -9,11 +9,9 @@ from crm_assets.judge.look import MOST_OFFENDERS, Eye, Look
 from crm_assets.schemas import MODELS
 from crm_assets.schemas.columns import columns_of
 from crm_assets.settings import CheckSettings
+from crm_assets.sync.deletes import about_equal
 
 Severity = Literal["WARN", "ERROR"]
-
-_FEW, _FEW_OF_MANY = 5, 0.01
-"""Records, and their share, that may come and go while a listing is read."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,10 @@ def row_count(evidence: Evidence) -> Verdict:
 
 
 def _held_back(resource: str, last: Load, rows: int) -> Verdict:
+    why = "and fewer records than the CRM says" if last.short else "more than sync.delete_guard allows"
     return Verdict(
         False,
-        f"The last listing has not {last.gone:,} of the {last.rows_before:,} rows, more than sync.delete_guard allows: "
+        f"The last listing has not {last.gone:,} of the {last.rows_before:,} rows, {why}: "
         f"none was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
         "ERROR",
         {"rows": rows, "gone": last.gone, "rows_before": last.rows_before},
@@ -205,11 +204,10 @@ def complete(evidence: Evidence) -> Verdict:
         )
     if look.offered is not None and look.offered != last.records:
         counts["offered"] = look.offered
-        few = abs(look.offered - last.records) <= max(_FEW, _FEW_OF_MANY * last.records)
         return Verdict(
             False,
             f"The CRM says that it has {look.offered:,} records; {last.records:,} were fetched.",
-            "WARN" if few else "ERROR",
+            "WARN" if about_equal(look.offered, last.records) else "ERROR",
             counts,
         )
     return Verdict(True, f"All {last.rows:,} rows of the last load are in the table.", counts=counts)

@@ -16,6 +16,8 @@ REJECTED_TABLE = "rejected_records"
 """Where the records go that cannot be rows, each with the reason."""
 SMALL_TABLE = 100
 """Rows. The guard is for tables with more than this."""
+_FEW, _FEW_OF_MANY = 5, 0.01
+"""Records, and their share, that may come and go while a listing is read."""
 _CHUNK = 100_000
 
 
@@ -38,22 +40,26 @@ class Gone:
     rows: int
     """Rows of the table before the load, without those that are flagged."""
     missing: int
+    listing_is_short: bool = False
+    """Whether the CRM says that it has more records than it listed."""
 
-    def is_too_many(self, policy: Policy) -> bool:
-        """Return whether so many are gone that something else may be wrong."""
-        return (
-            policy.deletes != "keep"
-            and not policy.allowed
-            and self.rows > SMALL_TABLE
-            and self.missing > policy.guard * self.rows
-        )
+    def is_doubtful(self, policy: Policy) -> bool:
+        """Return whether something else than deleted records may be the reason."""
+        if policy.deletes == "keep" or policy.allowed or not self.missing:
+            return False
+        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > policy.guard * self.rows)
 
 
 Client = SqlClientBase[Any]
 
 
+def about_equal(offered: int, records: int) -> bool:
+    """Return whether the CRM listed as many records as it says it has, but for what came and went meanwhile."""
+    return abs(offered - records) <= max(_FEW, _FEW_OF_MANY * records)
+
+
 def gone(client: Client, listing: Spooled) -> Gone:
-    """Compare the table of `listing`, as it is before the load, with the listing.
+    """Compare the table of `listing`, as it is before the load, with the listing as it was read.
 
     A record that was listed and cannot be a row is not gone.
     """
@@ -68,7 +74,9 @@ def gone(client: Client, listing: Spooled) -> Gone:
         while chunk := cursor.fetchmany(_CHUNK):
             chunks.append(pa.array([row[0] for row in chunk], pa.int64()))
     rows = pa.chunked_array(chunks, pa.int64())
-    return Gone(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))))
+    records, offered = listing.rows + listing.rejected_rows, listing.offered()
+    is_short = offered is not None and offered > records and not about_equal(offered, records)
+    return Gone(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))), is_short)
 
 
 def settle(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:

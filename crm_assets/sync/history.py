@@ -11,13 +11,11 @@ import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
-from crm_assets.sync.spool import Spooled
+from crm_assets.sync.spool import COUNT, Spooled
 
 VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
 """Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
 _VERSION = "_dlt_row_version"
-_OF_THE_LISTING = "count"
-"""What the CRM writes on the first record of a listing, whichever record that is."""
 
 
 def history_table(resource: str) -> str:
@@ -59,6 +57,6 @@ def _versions(listing: Spooled) -> Iterator[pa.Table]:
 
 def _texts(table: pa.Table) -> pa.ChunkedArray:
     """Return each row as text, the same for the same values, whichever columns without a value there are beside."""
-    names = sorted(name for name in table.column_names if name != _OF_THE_LISTING)
+    names = sorted(name for name in table.column_names if name != COUNT)  # it is of the listing, not of the record
     parts = [pc.binary_join_element_wise(name, pc.cast(table[name], pa.string()), "=") for name in names]
     return pc.binary_join_element_wise(*parts, "\x1f", null_handling="skip")

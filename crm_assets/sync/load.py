@@ -52,7 +52,7 @@ class Loaded:
     gone: Mapping[str, Gone]
     """What each table had that its listing has not."""
     held_back: frozenset[str]
-    """Resources whose deletes were so many that none was carried out."""
+    """Resources whose deletes were so doubtful that none was carried out."""
 
 
 def load(
@@ -86,8 +86,8 @@ def load(
     )
     try:
         with pipeline.sql_client() as client:
-            missing = {listing.resource: gone(client, listing) for listing in newest}
-        held_back = frozenset(name for name, one in missing.items() if one.is_too_many(policies[name]))
+            missing = {listing.resource: gone(client, listing) for listing in listings}
+        held_back = frozenset(name for name, one in missing.items() if one.is_doubtful(policies[name]))
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
             source = _spooled_source(newest, policies, held_back, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]

@@ -17,6 +17,8 @@ from crm_assets.sync.batches import Batcher, Rejected
 _LOCK = "lock"
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 32 << 20
+COUNT = "count"
+"""The field in which the CRM says, on the first record of some listings, how many there are."""
 _CHANGED = "updated_time"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _IDS_END = 2**63
@@ -93,6 +95,14 @@ class Spooled:
     def ids(self) -> list[pa.Array]:
         """Return the identifiers of all rows."""
         return [batch["id"] for batch in _batches(self.parts, self.schema)]
+
+    def offered(self) -> int | None:
+        """Return how many records the CRM says it has: some listings say so on their first one."""
+        first = next(_batches(self.parts, self.schema), None)
+        if first is None or first.schema.get_field_index(COUNT) < 0 or first[COUNT].type != pa.int64():
+            return None
+        offered: int | None = pc.max(first[COUNT]).as_py()
+        return offered
 
     def rejected_ids(self) -> list[pa.Array]:
         """Return the identifiers of the records that cannot be rows, where they are numbers."""
