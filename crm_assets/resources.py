@@ -110,7 +110,7 @@ class Warehouse(dg.ConfigurableResource[None]):
 
     def tidy(self) -> None:
         """Remove listings that broke off so long ago that nobody goes on with them."""
-        remove_old(_shelves(), _turns(), SyncSettings.read().resume_within)
+        remove_old(_shelves(), _turns(), _resume_within)
 
     @contextmanager
     def open(self, log: Log) -> Iterator[Destination[Any, Any]]:
@@ -166,6 +166,10 @@ def _turns() -> Path:
     return data_directory() / "turns"
 
 
+def _resume_within(shelf: str) -> float:
+    return SyncSettings.for_resource(shelf.rpartition(".")[2]).resume_within
+
+
 def _connection(settings: CrmSettings, base_url: str, email: str, api_key: str) -> Connection:
     return Connection(
         base_url,
@@ -174,6 +178,7 @@ def _connection(settings: CrmSettings, base_url: str, email: str, api_key: str) 
         page_size=settings.page_size,
         answer_seconds=settings.answer_seconds,
         answer_bytes=settings.answer_bytes,
+        listing_seconds=settings.listing_seconds,
     )
 
 

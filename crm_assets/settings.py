@@ -4,6 +4,7 @@ Each model is one section. A setting that is missing or malformed is an error th
 setting, the file and the environment variable; nothing is read before a run asks for it.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +31,7 @@ SANDBOX = "sandbox"
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_A_WEEK = 604_800.0
 
 
 def _address(value: str) -> str:
@@ -93,12 +95,7 @@ class Settings(BaseModel):
         Raises:
             SettingError: names every setting that is missing or cannot be used.
         """
-        values = {name: _first(given.get(name), f"{cls.section}.{name}") for name in cls.model_fields}
-        try:
-            return cls(**{name: value for name, value in values.items() if value is not None})
-        except ValidationError as error:
-            lines = [cls.explain(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors()]
-            raise SettingError("\n".join(lines)) from None
+        return cls._read(given, {})
 
     @classmethod
     def for_resource(cls, resource: str) -> Self:
@@ -107,18 +104,37 @@ class Settings(BaseModel):
         Raises:
             SettingError: names the one that cannot be used.
         """
-        return cls.read(**{name: _first(None, f"{cls.section}.{resource}.{name}") for name in cls.model_fields})
+        section = f"{cls.section}.{resource}"
+        own = {name: _first(None, f"{section}.{name}") for name in cls.model_fields}
+        return cls._read(own, {name: section for name, value in own.items() if value is not None})
 
     @classmethod
-    def explain(cls, name: str, kind: str, message: str) -> str:
-        """Return one line that says what is wrong with the setting `name` and where to mend it."""
+    def _read(cls, given: Mapping[str, Any], sections: Mapping[str, str]) -> Self:
+        values = {name: _first(given.get(name), f"{cls.section}.{name}") for name in cls.model_fields}
+        try:
+            return cls(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            faults = [(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors()]
+            lines = [cls.explain(*fault, section=sections.get(fault[0])) for fault in faults]
+            raise SettingError("\n".join(lines)) from None
+
+    @classmethod
+    def explain(cls, name: str, kind: str, message: str, *, section: str | None = None) -> str:
+        """Return one line that says what is wrong with the setting `name` and where to mend it.
+
+        Args:
+            name: the setting.
+            kind: what kind of error pydantic calls it.
+            message: what pydantic says.
+            section: where it stands; None for the section itself.
+        """
+        section = section or cls.section
         annotation = cls.model_fields[name].annotation
         problem = "is not set" if kind == "missing" else f"cannot be used: {message.removeprefix('Value error, ')}"
         file = ".dlt/secrets.toml" if SecretStr in get_args(annotation) else ".dlt/config.toml"
-        variable = f"{cls.section}.{name}".replace(".", "__").upper()
+        variable = f"{section}.{name}".replace(".", "__").upper()
         return (
-            f"{cls.section}.{name} {problem}. "
-            f"Set `{name}` under [{cls.section}] in {file}, or {variable} in the environment."
+            f"{section}.{name} {problem}. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
         )
 
 
@@ -140,6 +156,9 @@ class CrmSettings(Settings):
     answer_seconds: Annotated[float, Field(gt=0)] = Field(300.0, description="Seconds that one answer may take.")
     answer_bytes: Annotated[int, Field(ge=1)] = Field(
         128 << 20, description="The largest answer that is read, in bytes, decompressed."
+    )
+    listing_seconds: Annotated[float, Field(gt=0)] = Field(
+        21_600.0, description="Seconds after which a listing that has not ended is given up."
     )
 
     @field_validator("base_url")
@@ -200,7 +219,7 @@ class SyncSettings(Settings):
         0.2, description="Share of a table of more than 100 rows above which a listing deletes nothing."
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
-    resume_within: Annotated[float, Field(ge=0)] = Field(
+    resume_within: Annotated[float, Field(ge=0, le=_A_WEEK)] = Field(
         21_600.0, description="Seconds after its begin during which a listing that broke off is gone on with."
     )
     new_columns: Annotated[int, Field(ge=0)] = Field(

@@ -141,13 +141,18 @@ def materialize(warehouse: Warehouse, instance: dg.DagsterInstance, monkeypatch:
     return partial(run_assets, instance)
 
 
-def run_assets(instance: dg.DagsterInstance, resources: Sequence[str] = ()) -> dg.ExecuteInProcessResult:
+def run_assets(
+    instance: dg.DagsterInstance, resources: Sequence[str] = (), *, allow_deletes: bool = False
+) -> dg.ExecuteInProcessResult:
     """Run the assets of `resources`, all for none, as the settings say."""
     return defs.resolve_job_def("crm_all").execute_in_process(
         instance=instance,
         asset_selection=[asset_key(name) for name in resources] or None,
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config={
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            "resources": {"warehouse": {"config": {"allow_deletes": allow_deletes}}},
+        },
     )
 
 

@@ -118,3 +118,11 @@ def test_a_whole_batch_is_converted_exactly_as_its_values_one_by_one(values: lis
             refused.add(str(index))
     assert {one.record_id for one in rejected} == refused
     assert dict(zip(batch.column("id").to_pylist(), batch.column(column.name).to_pylist(), strict=True)) == held
+
+
+def test_columns_for_fields_of_one_name_count_too() -> None:
+    batcher = Batcher("milestone", new_columns=2)
+    batch, _ = batcher.batch([{"id": 1, "a!b": 1, "a#b": 2, "a%b": 3, "a&b": 4}])
+    row = batch.to_pylist()[0]
+    assert len(batcher.undeclared) == 3  # the third is other_fields
+    assert sorted(orjson.loads(row["other_fields"]).values()) == [3, 4]

@@ -6,11 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crm_assets.definitions import defs
-from crm_assets.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, Materialize, Warehouse
+from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, run_assets
 
 GONE = "SELECT id FROM crm.deals WHERE _deleted_at IS NOT NULL ORDER BY id"
 
@@ -65,6 +63,17 @@ def test_the_setting_of_a_resource_removes_or_keeps_the_row(
     assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.notes") == [(SMALL["notes"], 1)]
 
 
+def test_rows_that_were_flagged_go_when_the_setting_is_remove(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    materialize(["notes"])
+    sandbox.crm.delete("notes", ids(sandbox, "notes")[0])
+    materialize(["notes"])
+    monkeypatch.setenv("SYNC__DELETES", "remove")
+    materialize(["notes"])
+    assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.notes") == [(SMALL["notes"] - 1, 0)]
+
+
 def test_a_listing_that_failed_deletes_nothing(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
@@ -82,7 +91,11 @@ def test_a_record_that_was_listed_and_cannot_be_a_row_is_not_gone(
     record_id = ids(sandbox, "deals")[3]
     sandbox.crm.replace("deals", 3, {"id": str(record_id), "expected_value": "a lot"})
     materialize(["deals"])
+    materialize(["deals"])
     assert warehouse.query("SELECT record_id FROM crm.rejected_records") == [(str(record_id),)]
+    sandbox.crm.replace("deals", 3, {"id": str(record_id), "expected_value": "even more"})
+    materialize(["deals"])
+    assert warehouse.query("SELECT record_id FROM crm.rejected_records") == [(str(record_id),)] * 2
     assert warehouse.query(GONE) == []
 
 
@@ -103,11 +116,7 @@ def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_
     )
     assert warehouse.query(GONE) == []
     assert warehouse.query(f"SELECT name FROM crm.deals WHERE id = {all_ids[30]}") == [("Changed all the same",)]
-    allowed = defs.resolve_job_def("crm_all").execute_in_process(
-        instance=instance,
-        asset_selection=[asset_key("deals")],
-        run_config={"resources": {"warehouse": {"config": {"allow_deletes": True}}}},
-    )
+    allowed = run_assets(instance, ["deals"], allow_deletes=True)
     assert "has not" not in row_count(allowed)[1]
     assert [row[0] for row in warehouse.query(GONE)] == sorted(map(int, all_ids[:25]))
 
@@ -196,6 +205,32 @@ class TestHistory:
         sandbox.crm.update("deals", all_ids[40], name="Second")
         materialize(["deals"])
         assert len(self.versions(warehouse, all_ids[40])) == 2
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL") == [
+            (SMALL["deals"],)
+        ]
+
+    def test_a_delete_that_is_allowed_after_it_was_held_back_ends_its_version(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
+    ) -> None:
+        materialize(["deals"])
+        for record_id in ids(sandbox, "deals")[:30]:
+            sandbox.crm.delete("deals", record_id)
+        materialize(["deals"])
+        run_assets(instance, ["deals"], allow_deletes=True)
+        valid = "SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL"
+        assert warehouse.query(valid) == [(90,)]
+        sandbox.crm.delete("deals", ids(sandbox, "deals")[0])
+        materialize(["deals"])
+        assert warehouse.query(valid) == [(89,)]
+
+    def test_an_empty_listing_ends_no_version_where_rows_are_kept(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SYNC__DEALS__DELETES", "keep")
+        materialize(["deals"])
+        for record_id in ids(sandbox, "deals"):
+            sandbox.crm.delete("deals", record_id)
+        materialize(["deals"])
         assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL") == [
             (SMALL["deals"],)
         ]

@@ -54,7 +54,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Command, tmp_
     (tmp_path / "data").touch()
     done = crm_assets("sync", "deals")
     assert done.returncode == 6
-    assert f"The disk {tmp_path}/data/runs/" in done.stderr
+    assert f"The disk {tmp_path}/data/runs" in done.stderr
     assert "Not a directory" in done.stderr
 
 

@@ -1,6 +1,8 @@
 """Reading all resources at once: progress, cancelling, memory."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread, active_count
 from time import monotonic
@@ -115,3 +117,28 @@ def test_a_page_whose_last_record_is_none_is_not_taken_for_the_end(
     listings = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT)
     [failed] = listings.failed
     assert "it does not say whether another page follows" in str(failed.error)
+
+
+@pytest.mark.parametrize("cursor", [0, False, [], {}, "", None])
+def test_a_cursor_that_says_nothing_ends_the_listing(
+    connection: Connection, sandbox: Sandbox, tmp_path: Path, cursor: object
+) -> None:
+    sandbox.crm.update("contacts", list(sandbox.crm.records("contacts"))[249]["id"], cursor=cursor)
+    [contacts] = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT).complete
+    assert (contacts.records, sandbox.requests["contacts"]) == (250, 3)
+
+
+def test_a_listing_whose_pages_are_all_the_same_is_given_up(
+    connection: Connection, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for cursor in ("a", "b"):
+        page = json.dumps({"data": [{"id": 1, "cursor": cursor}]})
+        sandbox.fault(Fault("contacts", "html", times=1, body=page))
+    [failed] = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT).failed
+    assert "the same page came twice in a row, after 2 pages: the listing would never end" in str(failed.error)
+
+
+def test_a_listing_that_takes_too_long_is_given_up(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
+    hurried = replace(connection, listing_seconds=0.0)
+    [failed] = fetch(V1, hurried, terms(hurried, tmp_path, "contacts"), SILENT).failed
+    assert "it took more than 0 s (sources.crm.listing_seconds), after 1 pages" in str(failed.error)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
@@ -86,6 +87,63 @@ def read(impatient: EndpointTable, tmp_path: Path) -> Read:
             raise said_on_purpose(error) from None
 
     return attempt
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+TRICKLES = {
+    "a head byte by byte": (HEAD + b"X: ", b"x"),
+    "a head that begins again and again": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the length of a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x"),
+    "a name inside a compressed body": (HEAD + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08" + b"\0" * 6, b"x"),
+    "a body without a length": (HEAD + b"\r\n" + b'{"data": []}', b" "),
+}
+
+
+class _Trickling(StreamRequestHandler):
+    server: "Trickling"
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(self.server.first)
+        try:
+            while not self.server.over.wait(0.05):
+                self.wfile.write(self.server.again)
+        except OSError:
+            pass  # the client has had enough
+
+
+class Trickling(ThreadingTCPServer):
+    """Answers with a beginning, and then with the same bytes again and again."""
+
+    daemon_threads = True
+    over: Event
+    first: bytes
+    again: bytes
+
+
+@pytest.mark.parametrize("kind", TRICKLES)
+def test_an_answer_that_never_ends_is_given_up_wherever_it_is(read: Read, kind: str) -> None:
+    with Trickling(("127.0.0.1", 0), _Trickling) as server:
+        server.over, (server.first, server.again) = Event(), TRICKLES[kind]
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        started = monotonic()
+        with pytest.raises(CrmUnavailable, match=r"no whole answer within 0\.3 s from .* after 4 attempts"):
+            read(f"http://127.0.0.1:{server.server_address[1]}", answer_seconds=0.3)
+        assert monotonic() - started < 10
+        server.over.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("header", ["²", "Mon, 01 Jan 9999 00:00:00 -9999", "-5", "soon"])
+def test_a_retry_after_that_makes_no_sense_is_none(read: Read, header: str) -> None:
+    with answering(b"busy", 503, Retry_After=header) as crm, pytest.raises(CrmUnavailable, match="HTTP 503"):
+        read(crm.url)
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:99999/", "http://127.0.0.1:abc/", "http://[::1"])
+def test_a_redirect_to_no_address_fails_the_resource(read: Read, target: str) -> None:
+    with answering(b"", 302, Location=target) as crm, pytest.raises(UnexpectedAnswer, match="redirects to an address"):
+        read(crm.url)
 
 
 def test_an_answer_beyond_the_limit_fails_the_resource_and_names_the_setting(read: Read) -> None:

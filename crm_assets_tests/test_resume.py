@@ -1,17 +1,21 @@
 """A listing that breaks off goes on from its last good page, and never becomes a wrong one."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
+from threading import Event
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from crm_assets.api.connection import Connection
 from crm_assets.api.guide import EndpointTable
-from crm_assets.errors import CrmError
+from crm_assets.errors import CrmError, said_on_purpose
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.sync.bookmarks import Shelf, asked, remove_old
@@ -140,6 +144,76 @@ def test_a_listing_that_is_too_old_or_another_one_is_read_from_the_beginning(
     assert not contacts.said
 
 
+class SetLater(Event):
+    """Is set from the n-th time on that somebody asks."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.left = n
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_listing_that_is_cancelled_at_whatever_moment_loses_no_record(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    moments = 0
+    while True:
+        try:
+            contacts.read(cancelled=SetLater(moments))
+        except Exception as error:
+            assert "cancelled" in str(said_on_purpose(error))
+        else:
+            break
+        assert ids(contacts.read()) == expected(sandbox)
+        rmtree(tmp_path / "crm.contacts")
+        moments += 1
+    assert moments > 6
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "an empty file": lambda folder: os.truncate(folder / "contacts.rows.0.arrows", 0),
+    "a cut file": lambda folder: os.truncate(folder / "contacts.rows.0.arrows", 20_000),
+    "a file that ends after its head": lambda folder: os.truncate(
+        folder / "contacts.rows.0.arrows", len(pa.ipc.open_stream(folder / "contacts.rows.0.arrows").schema.serialize())
+    ),
+    "a cut bookmark": lambda folder: os.truncate(folder / "bookmark.json", 100),
+    "a bookmark without a time zone": lambda folder: (folder / "bookmark.json").write_text(
+        (folder / "bookmark.json").read_text().replace("+00:00", "")
+    ),
+    "a folder for a bookmark": lambda folder: (
+        (folder / "bookmark.json").rename(folder / "before").with_name("bookmark.json").mkdir()
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_a_lost_machine_left_damaged_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path, damage: str
+) -> None:
+    break_off(contacts, sandbox)
+    DAMAGES[damage](tmp_path / "crm.contacts" / "1")
+    assert ids(contacts.read()) == expected(sandbox)
+    assert not contacts.said
+
+
+def test_an_empty_page_for_the_cursor_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault(Fault("contacts", "html", times=1, body='{"data": []}'))
+    assert ids(contacts.read()) == expected(sandbox)
+    assert contacts.said[1] == "contacts: the CRM takes that cursor no more; reading from the beginning."
+
+
+def test_attempts_that_get_nothing_leave_nothing(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
+    for _ in range(3):
+        break_off(contacts, sandbox, after=0)
+    assert len(list((tmp_path / "crm.contacts").iterdir())) == 1
+
+
 def test_a_file_that_is_missing_starts_the_listing_from_the_beginning(
     contacts: Reading, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -151,9 +225,9 @@ def test_a_file_that_is_missing_starts_the_listing_from_the_beginning(
 
 def test_what_nobody_goes_on_with_is_removed(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
     break_off(contacts, sandbox)
-    remove_old(tmp_path, tmp_path / "turns", 3600.0)
+    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 3600.0}.__getitem__)
     assert (tmp_path / "crm.contacts").exists()
-    remove_old(tmp_path, tmp_path / "turns", 0.0)
+    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 0.0}.__getitem__)
     assert not (tmp_path / "crm.contacts").exists()
 
 

@@ -1,5 +1,6 @@
 """The login stands in no file that a run leaves behind, in no message and in no representation."""
 
+import json
 import subprocess
 from base64 import b64encode
 from pathlib import Path
@@ -40,6 +41,16 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
         [
             Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
             Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),
+        ],
+        [
+            Fault("deals", "html", body=json.dumps({"error": "x" * 90 + f" {API_KEY} of {EMAIL}"})),
+            Fault("notes", "redirect", location=f"https://example.com/{quote(API_KEY, safe='')}"),
+        ],
+        [
+            Fault(
+                "deals", "html", body=f"?key={quote_plus(API_KEY)}&mail={quote(EMAIL)} {b64encode(API_KEY.encode())!r}"
+            ),
+            Fault("notes", "html", body=json.dumps({"data": [{"id": 1, "cursor": API_KEY}]})),
         ],
     ],
 )

@@ -10,12 +10,13 @@ import requests
 import urllib3
 
 from crm_assets.api.connection import Connection
+from crm_assets.api.masking import beginning
 
 _EXCERPT = 120
 
 
-def problem_of(response: requests.Response, selector: str) -> str | None:
-    """Return what is wrong with the body of `response`; None if `selector` finds a list in it."""
+def problem_of(response: requests.Response, selector: str, connection: Connection) -> str | None:
+    """Return what is wrong with the body of `response`, without the login; None if `selector` finds a list in it."""
     content = response.content.lstrip()
     if not content:
         return "an empty body"
@@ -24,13 +25,13 @@ def problem_of(response: requests.Response, selector: str) -> str | None:
     try:
         body = response.json()
     except ValueError:
-        return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content)})"
+        return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content, connection)})"
     found = select(body, selector)
     if isinstance(found, list):
         return None
     if found is None:
-        return f"no list under `{selector}` in the JSON ({_excerpt(content)})"
-    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content)})"
+        return f"no list under `{selector}` in the JSON ({_excerpt(content, connection)})"
+    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content, connection)})"
 
 
 def select(body: Any, selector: str) -> Any:
@@ -41,11 +42,11 @@ def select(body: Any, selector: str) -> Any:
 def retry_after(response: requests.Response) -> float | None:
     """Return how many seconds `response` asks to be left alone; None if it does not."""
     header = response.headers.get("Retry-After", "").strip()
-    if header.isdigit():
-        return float(header)
     try:
+        if header.isascii() and header.isdigit():
+            return float(header)
         return max(0.0, parsedate_to_datetime(header).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -81,6 +82,6 @@ def without_login(url: str | None) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"
 
 
-def _excerpt(content: bytes) -> str:
-    text = content[:_EXCERPT].decode(errors="replace")
+def _excerpt(content: bytes, connection: Connection) -> str:
+    text = beginning(content, _EXCERPT, connection.email, connection.api_key)
     return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"

@@ -1,6 +1,7 @@
 """The JSON of a body, also where it is not quite JSON: as much as can be told apart is kept."""
 
 import json
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -8,8 +9,7 @@ import orjson
 from crm_assets.schemas.nesting import room_for_nesting
 
 _AS_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
-_BEYOND_64_BITS = b"0" * 20
-_SURROGATE = b"\\ud"
+_BEYOND_64_BITS = (b"0" * 20, b"-" + b"0" * 19)
 
 
 def parse(body: bytes) -> Any:
@@ -21,17 +21,27 @@ def parse(body: bytes) -> Any:
     Raises:
         ValueError: it is not JSON, or nested more than a thousand levels deep.
     """
-    if _BEYOND_64_BITS not in body.translate(_AS_ZEROS):  # orjson would make a double of such a number
+    zeros = body.translate(_AS_ZEROS)
+    if not any(beyond in zeros for beyond in _BEYOND_64_BITS):  # orjson would make a double of such a number
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError:
             pass
     try:
         with room_for_nesting():
-            parsed = json.loads(body, parse_constant=str)
-            return _whole_text(parsed) if _SURROGATE in body.lower() else parsed
+            parsed = json.loads(body, parse_constant=str, parse_float=_double)
+            return _whole_text(parsed) if _may_have_surrogates(body) else parsed
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def _may_have_surrogates(body: bytes) -> bool:
+    return b"\\ud" in body.lower() or b"\0" in body  # escaped, or in UTF-16
+
+
+def _double(text: str) -> float | str:
+    number = float(text)
+    return number if isfinite(number) else text
 
 
 def _whole_text(value: Any) -> Any:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from threading import Event
 from urllib.parse import urlsplit
 
+from crm_assets.api.masking import masked
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -27,12 +29,22 @@ class Connection:
     """Seconds within which an answer must be whole."""
     answer_bytes: int = 128 << 20
     """The largest answer that is read, in bytes, decompressed."""
+    listing_seconds: float = 21_600.0
+    """Seconds within which a listing must end."""
     cancelled: Event = field(default_factory=Event, repr=False, compare=False)
 
     @property
     def is_loopback(self) -> bool:
         """Whether the CRM is on this machine, where no proxy of the environment may come between."""
         return urlsplit(self.base_url).hostname in LOOPBACK
+
+    def __deepcopy__(self, memo: object) -> "Connection":
+        # dlt copies a configuration to validate it, and events cannot be copied.
+        return self
+
+    def masked(self, text: str) -> str:
+        """Return `text` without the login."""
+        return masked(text, self.email, self.api_key)
 
 
 @dataclass

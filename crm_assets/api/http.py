@@ -4,7 +4,6 @@ Retries happen around each single exchange and include the reading and the shape
 because a body that is cut off or is not the expected JSON is as much a fault as a 503.
 """
 
-from base64 import b64encode
 from collections.abc import Mapping
 from importlib.metadata import version
 from time import monotonic
@@ -21,7 +20,8 @@ from crm_assets.api.answers import problem_of, reason_of, retry_after, what_was_
 from crm_assets.api.bodies import parse
 from crm_assets.api.connection import Connection, Traffic
 from crm_assets.api.guide import Endpoint, ErrorHandler
-from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused, UnexpectedAnswer
+from crm_assets.api.watch import TookTooLong, Watch
+from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedAnswer
 
 USER_AGENT = f"crm_assets/{version('crm_assets')}"
 MOST_RETRY_AFTER = 300.0
@@ -80,6 +80,7 @@ class CrmSession(requests.Session):
         super().__init__()
         self.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
         self.trust_env = not connection.is_loopback
+        self._connection = connection
         self._adapter = _RetryingAdapter(connection, traffic)
         self.mount("http://", self._adapter)
         self.mount("https://", self._adapter)
@@ -99,9 +100,7 @@ class CrmSession(requests.Session):
         try:
             return super().send(request, **options)
         except requests.TooManyRedirects:
-            raise UnexpectedAnswer(
-                self._resource, f"{without_login(request.url)} redirects in circles", _CHECK_URL
-            ) from None
+            raise self._unexpected(f"{without_login(request.url)} redirects in circles") from None
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.
@@ -112,22 +111,29 @@ class CrmSession(requests.Session):
         target = super().get_redirect_target(response)
         if target is None:
             return None
-        here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
-        same = (here.hostname, here.port, here.scheme) == (there.hostname, there.port, there.scheme)
-        upgraded = (here.hostname, "https") == (there.hostname, there.scheme)
-        if same or upgraded:
+        came_from = f"HTTP {response.status_code} from {without_login(response.url)}"
+        try:
+            here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
+            place = (there.scheme, there.hostname, there.port)
+        except ValueError:
+            raise self._unexpected(f"{came_from} redirects to an address that is none") from None
+        if place == (here.scheme, here.hostname, here.port) or place[:2] == ("https", here.hostname):
             return target
-        raise UnexpectedAnswer(
-            self._resource,
-            f"HTTP {response.status_code} from {without_login(response.url)} redirects to another place, "
-            f"{without_login(there.geturl())}; the login was not sent there",
+        raise self._unexpected(
+            f"{came_from} redirects to another place, {there.scheme}://{there.netloc.rpartition('@')[2]}; "
+            "the login was not sent there",
             f"If the CRM has moved, set the new address. {_CHECK_URL}",
         )
+
+    def _unexpected(self, why: str, advice: str = _CHECK_URL) -> UnexpectedAnswer:
+        return UnexpectedAnswer(self._resource, self._connection.masked(why), advice)
 
 
 class _RetryingAdapter(HTTPAdapter):
     def __init__(self, connection: Connection, traffic: Traffic) -> None:
         super().__init__()
+        self._watch = Watch()
+        self._watch.over(self.poolmanager)
         self._connection = connection
         self._traffic = traffic
 
@@ -135,6 +141,11 @@ class _RetryingAdapter(HTTPAdapter):
         self._resource = resource
         self._selector = endpoint["data_selector"]
         self._handler = endpoint["error_handler"]
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **options)
+        self._watch.over(manager)
+        return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         response = super().build_response(req, resp)
@@ -169,20 +180,22 @@ class _RetryingAdapter(HTTPAdapter):
             if _is_too_long(fault):
                 why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
             if fault.answered:
-                raise UnexpectedAnswer(self._resource, why, _REPORT_IT, status=fault.status) from None
-            raise CrmUnavailable(self._resource, why, _CRM_DOWN, status=fault.status) from None
+                raise self._error(UnexpectedAnswer, why, _REPORT_IT, fault.status) from None
+            raise self._error(CrmUnavailable, why, _CRM_DOWN, fault.status) from None
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._stop_if_cancelled()
         self._traffic.requests += 1
         timeout = (self._connection.connect_timeout, self._connection.read_timeout)
         try:
-            response = super().send(request, stream=True, timeout=timeout, **options)
-            response._content = self._read(response)
+            with self._watch.limit(self._connection.answer_seconds):
+                response = super().send(request, stream=True, timeout=timeout, **options)
+                response._content = self._read(response)
+        except TookTooLong:
+            raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s") from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            raise UnexpectedAnswer(
-                self._resource, f"no safe connection to {without_login(request.url)}: {reason_of(error)}", _CHECK_URL
-            ) from None
+            why = f"no safe connection to {without_login(request.url)}: {reason_of(error)}"
+            raise self._error(UnexpectedAnswer, why, _CHECK_URL) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _Fault(what_was_lost(error, self._connection)) from None
         self._judge(response)
@@ -191,7 +204,6 @@ class _RetryingAdapter(HTTPAdapter):
     def _read(self, response: requests.Response) -> bytes:
         chunks = []
         size = 0
-        deadline = monotonic() + self._connection.answer_seconds
         # Not iter_content: that waits until a chunk is full, however slowly the bytes come.
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             self._stop_if_cancelled()
@@ -199,34 +211,28 @@ class _RetryingAdapter(HTTPAdapter):
             size += len(chunk)
             self._traffic.bytes += len(chunk)
             if size > self._connection.answer_bytes:
-                raise UnexpectedAnswer(
-                    self._resource,
-                    f"more than {self._connection.answer_bytes:,} bytes from {without_login(response.url)}",
-                    _RAISE_THE_LIMIT,
-                )
-            if monotonic() > deadline:
-                raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s")
+                why = f"more than {self._connection.answer_bytes:,} bytes from {without_login(response.url)}"
+                raise self._error(UnexpectedAnswer, why, _RAISE_THE_LIMIT)
         response.raw.release_conn()
         return b"".join(chunks)
 
     def _judge(self, response: requests.Response) -> None:
         status = response.status_code
+        why = f"HTTP {status} from {without_login(response.url)}"
         if status in (401, 403):
-            raise LoginRefused(
-                self._resource,
-                f"HTTP {status} from {without_login(response.url)}: login refused",
-                _CHECK_LOGIN,
-                status=status,
-            )
+            raise self._error(LoginRefused, f"{why}: login refused", _CHECK_LOGIN, status)
         if status in self._handler["retry_on_status_codes"]:
             raise _Fault(f"HTTP {status}", status=status, retry_after=retry_after(response))
         if status >= 400:
             kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedAnswer, _CHECK_URL)
-            raise kind(self._resource, f"HTTP {status} from {without_login(response.url)}", advice, status=status)
+            raise self._error(kind, why, advice, status)
         if not response.is_redirect:
-            if problem := problem_of(response, self._selector):
-                raise _Fault(self._without_secrets(f"HTTP {status} with {problem}"), status=status, answered=True)
+            if problem := problem_of(response, self._selector, self._connection):
+                raise _Fault(f"HTTP {status} with {problem}", status=status, answered=True)
             self._traffic.pages += 1
+
+    def _error(self, kind: type[CrmError], why: str, advice: str, status: int | None = None) -> CrmError:
+        return kind(self._resource, self._connection.masked(why), advice, status=status)
 
     def _is_enough(self, state: RetryCallState) -> bool:
         return _is_too_long(_fault_of(state)) or stop_after_attempt(self._handler["max_retries"] + 1)(state)
@@ -242,13 +248,6 @@ class _RetryingAdapter(HTTPAdapter):
     def _stop_if_cancelled(self) -> None:
         if self._connection.cancelled.is_set():
             raise Cancelled(f"{self._resource}: reading was cancelled.")
-
-    def _without_secrets(self, text: str) -> str:
-        email, key = self._connection.email, self._connection.api_key
-        login = b64encode(f"{email}:{key}".encode()).decode()
-        for secret in (login, key, email):
-            text = text.replace(secret, "***") if secret else text
-        return text
 
 
 def _backoff(handler: ErrorHandler) -> Any:

@@ -6,7 +6,6 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-import orjson
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
 from crm_assets.api.answers import select
@@ -15,6 +14,7 @@ from crm_assets.api.guide import Endpoint, EndpointTable, Resource
 from crm_assets.api.http import CrmSession
 from crm_assets.api.paginators import take_cursor
 from crm_assets.errors import CrmError
+from crm_assets.schemas.values import json_text
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Ping:
 
     def fingerprint(self) -> str:
         """Return 16 digits that are others when a record of the page changes, comes or goes."""
-        return sha256(orjson.dumps(self.page, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        return sha256(json_text(self.page, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def pings(table: EndpointTable, rows: Sequence[Resource], connection: Connection) -> Iterator[Ping]:

@@ -48,7 +48,7 @@ def _resource(
     asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": selector}
     if paginator["type"] == "cursor":
         asked["params"] = {"limit": connection.page_size or paginator["limit"]}
-        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"], traffic, start)
+        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"], connection, traffic, start)
     else:
-        asked["paginator"] = SinglePagePaginator(name)
+        asked["paginator"] = SinglePagePaginator(name, connection)
     return {"name": name, "columns": dlt_columns(name), "endpoint": asked}

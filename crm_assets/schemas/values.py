@@ -37,7 +37,7 @@ def to_bigint(value: Any) -> int | None:
     if isinstance(value, str):
         if not value.strip():
             return None
-        number = _parse(int, value, "a whole number")
+        number = _parse(int, _plain(value), "a whole number")
     else:
         number = value
     if isinstance(number, float) and not number.is_integer():
@@ -53,7 +53,7 @@ def to_double(value: Any) -> float | None:
         raise ValueError(f"{_show(value)} is not a number")
     if isinstance(value, str) and not value.strip():
         return None
-    number = _parse(float, value, "a number")
+    number = _parse(float, _plain(value) if isinstance(value, str) else value, "a number")
     if not isfinite(number):
         raise ValueError(f"{_show(value)} is not a finite number")
     return number
@@ -98,17 +98,17 @@ def to_timestamp(value: Any) -> datetime | None:
         if not value.strip():
             return None
         try:
-            number = float(value)
+            number = float(_plain(value))
         except ValueError:
             return _from_iso(value)
     else:
         number = value
     if number == 0:
         return None
-    seconds = number / 1000 if abs(number) >= MILLISECONDS_FROM else number
-    if not FIRST_SECOND <= seconds <= LAST_SECOND:
+    unit = 1000 if abs(number) >= MILLISECONDS_FROM else 1
+    if not FIRST_SECOND * unit <= number <= LAST_SECOND * unit:
         raise ValueError(f"{_show(value)} is outside the years 1 to 9999")
-    return _EPOCH + timedelta(seconds=seconds)
+    return _EPOCH + timedelta(seconds=number / unit)
 
 
 def to_json(value: Any) -> str | None:
@@ -116,13 +116,13 @@ def to_json(value: Any) -> str | None:
     return None if value is None else json_text(value)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, *, sort_keys: bool = False) -> str:
     """Return `value` as JSON; what orjson cannot write (numbers beyond 64 bits, deep nesting) as `json` does."""
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None).decode()
     except TypeError:
         with room_for_nesting():
-            return json.dumps(value, separators=(",", ":"))
+            return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)
 
 
 CONVERT: dict[DataTypeName, Callable[[Any], Any]] = {
@@ -140,7 +140,17 @@ def _from_iso(value: str) -> datetime:
         moment = datetime.fromisoformat(value.strip())
     except ValueError:
         raise ValueError(f"{_show(value)} is not a time") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{_show(value)} is outside the years 1 to 9999") from None
+
+
+def _plain(text: str) -> str:
+    """Return `text` if it is a number as others write it: Python alone takes 1_0 for ten."""
+    if "_" in text:
+        raise ValueError(f"{_show(text)} is not a number")
+    return text
 
 
 def _parse(kind: Callable[[Any], Number], value: Any, name: str) -> Number:

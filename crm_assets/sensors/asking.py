@@ -62,7 +62,7 @@ def what_is_wrong(answers: Sequence[Ping]) -> str:
 
 @contextmanager
 def _briefly(connection: Connection) -> Iterator[Connection]:
-    brief = replace(connection, connect_timeout=_CONNECT, read_timeout=_READ)
+    brief = replace(connection, connect_timeout=_CONNECT, read_timeout=_READ, answer_seconds=_READ)
     timer = Timer(_WHOLE_TICK, brief.cancelled.set)
     timer.daemon = True
     timer.start()

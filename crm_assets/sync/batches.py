@@ -115,13 +115,17 @@ class Batcher:
         values: dict[str, Values] = {}
         for name, names in fields.items():
             if not self._has_room_for(name):
-                self._put_together(rows, names, values)
+                for index, row in enumerate(rows):
+                    _put_aside(values, len(rows), index, {field: row.get(field) for field in names})
                 continue
             sent = {field: [row.get(field) for row in rows] for field in names}
             for field in names:
                 kinds = {_JSON_TYPES[kind] for kind in set(map(type, sent[field])) if kind is not NoneType}
                 self._types.setdefault(field, set()).update(kinds)
-            values.update({name: sent[names[0]]} if len(names) == 1 else self._share(name, names, rows))
+            if len(names) == 1:
+                values[name] = sent[names[0]]
+            else:
+                self._share(name, names, rows, values)
         self._undeclared.update(dict.fromkeys(name for name in values if name not in self._declared))
         return values
 
@@ -133,23 +137,17 @@ class Batcher:
             self._undeclared[name] = None
         return True
 
-    def _put_together(self, rows: list[dict[str, Any]], fields: list[str], values: dict[str, Values]) -> None:
-        shared = values.setdefault(OTHER_FIELDS, [None] * len(rows))
-        for index, row in enumerate(rows):
-            others = {field: row[field] for field in fields if row.get(field) is not None}
-            if others:
-                shared[index] = {**(shared[index] or {}), **others}
-
-    def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]]) -> dict[str, Values]:
+    def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]], values: dict[str, Values]) -> None:
         preferred = self._declared[name].field if name in self._declared else name
         ordered = sorted(fields, key=lambda field: (field != preferred, field))
-        values: dict[str, Values] = {}
         for index, row in enumerate(rows):
             present = [field for field in ordered if field in row]
             for rank, field in enumerate(present):
                 column = name if rank == 0 else f"{name}_{crc32(field.encode()):08x}"
-                values.setdefault(column, [None] * len(rows))[index] = row[field]
-        return values
+                if self._has_room_for(column):
+                    values.setdefault(column, [None] * len(rows))[index] = row[field]
+                else:
+                    _put_aside(values, len(rows), index, {field: row[field]})
 
     def _assemble(self, arrays: dict[str, pa.Array], count: int, faults: dict[int, str]) -> pa.RecordBatch:
         nullable = pa.schema(
@@ -162,6 +160,14 @@ class Batcher:
     def _reject(self, record: Any, reason: str) -> Rejected:
         record_id = record.get("id") if isinstance(record, dict) else None
         return Rejected(self._resource, _identifier(record_id), reason, json_text(record))
+
+
+def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mapping[str, Any]) -> None:
+    """Put `fields` of the row `index` of `count` into the column that takes what has none of its own."""
+    sent = {field: value for field, value in fields.items() if value is not None}
+    if sent:
+        shared = values.setdefault(OTHER_FIELDS, [None] * count)
+        shared[index] = {**(shared[index] or {}), **sent}
 
 
 def _identifier(value: Any) -> str | None:

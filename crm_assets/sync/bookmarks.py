@@ -1,19 +1,18 @@
 """How far a listing was when it broke off, so that the next attempt can go on from there."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from time import time
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from crm_assets.api.connection import Connection
 from crm_assets.errors import TableBusy
-from crm_assets.sync.spool import Written
+from crm_assets.sync.spool import Written, is_whole
 from crm_assets.sync.turns import turns
 
 _FILE = "bookmark.json"
@@ -27,7 +26,7 @@ class Bookmark:
     """
 
     asked: str
-    began: datetime
+    began: AwareDatetime
     """When its first page was asked for."""
     cursor: str
     """Where the next page begins."""
@@ -52,18 +51,23 @@ class Shelf:
     def __init__(self, path: Path, asked: str, within: float) -> None:
         self._path = path
         self._asked = asked
-        self._within = timedelta(seconds=within)
+        self._within = within
 
     def find(self) -> tuple[Path, Bookmark] | None:
         """Return the folder and the bookmark of the listing that can be gone on with."""
         for folder in sorted(self._folders(), reverse=True):
-            bookmark = _read(folder / _FILE)
-            if bookmark and bookmark.asked == self._asked and datetime.now(UTC) - bookmark.began < self._within:
+            bookmark = _read(folder)
+            if bookmark is None or bookmark.asked != self._asked or not _is_young(bookmark, self._within):
+                continue
+            if is_whole(folder, bookmark.written):
                 return folder, bookmark
         return None
 
     def begin(self) -> Path:
-        """Return a new folder. The others stay until the new listing has a bookmark."""
+        """Return a new folder. A listing with a bookmark stays until the new one has a bookmark of its own."""
+        for one in list(self._folders()):
+            if _read(one) is None:
+                shutil.rmtree(one, ignore_errors=True)
         folder = self._path / str(max((int(one.name) for one in self._folders()), default=0) + 1)
         folder.mkdir(parents=True)
         return folder
@@ -83,7 +87,7 @@ class Shelf:
         shutil.rmtree(self._path, ignore_errors=True)
 
     def _folders(self) -> Iterator[Path]:
-        return (one for one in self._path.glob("*") if one.name.isdigit())
+        return _folders(self._path)
 
 
 def asked(connection: Connection) -> str:
@@ -92,10 +96,17 @@ def asked(connection: Connection) -> str:
     return sha256(account.encode()).hexdigest()[:16]
 
 
-def remove_old(shelves: Path, turns_directory: Path, older_than: float) -> None:
-    """Remove listings that nothing was added to for `older_than` seconds and that no run is reading."""
+def remove_old(shelves: Path, turns_directory: Path, within: Callable[[str], float]) -> None:
+    """Remove the listings that may not be gone on with any more and that no run is reading.
+
+    Args:
+        shelves: folder of the folders of all tables.
+        turns_directory: where the turns of the tables are.
+        within: for the name of such a folder, seconds after its begin during which a listing may be gone on with.
+    """
     for path in shelves.glob("*"):
-        if time() - max((one.stat().st_mtime for one in path.rglob("*")), default=0.0) < older_than:
+        bookmarks = map(_read, _folders(path))
+        if any(bookmark and _is_young(bookmark, within(path.name)) for bookmark in bookmarks):
             continue
         try:
             with turns(turns_directory, [path.name], timeout=0, log=lambda _: None):
@@ -104,11 +115,16 @@ def remove_old(shelves: Path, turns_directory: Path, older_than: float) -> None:
             continue
 
 
-def _read(file: Path) -> Bookmark | None:
-    """Return the bookmark in `file` if it is whole and so are the files that it names."""
+def _folders(path: Path) -> Iterator[Path]:
+    return (one for one in path.glob("*") if one.name.isdigit())
+
+
+def _is_young(bookmark: Bookmark, within: float) -> bool:
+    return datetime.now(UTC) - bookmark.began < timedelta(seconds=within)
+
+
+def _read(folder: Path) -> Bookmark | None:
     try:
-        bookmark = _BOOKMARK.validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return _BOOKMARK.validate_json((folder / _FILE).read_bytes())
+    except (OSError, ValidationError):
         return None
-    names = [*bookmark.written.parts, *bookmark.written.rejected]
-    return bookmark if all((file.parent / name).exists() for name in names) else None

@@ -45,7 +45,8 @@ class Gone:
 
     def is_doubtful(self, policy: Policy) -> bool:
         """Return whether something else than deleted records may be the reason."""
-        if policy.deletes == "keep" or policy.allowed or not self.missing:
+        changes_nothing = policy.deletes == "keep" and not policy.history
+        if changes_nothing or policy.allowed or not self.missing:
             return False
         return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > policy.guard * self.rows)
 
@@ -97,6 +98,19 @@ def settle(client: Client, resource: str, deletes: Deletes, load_id: str, moment
             )
         case "remove":
             client.execute_sql(f"DELETE FROM {table} WHERE {untouched}", load_id, resource, load_id)  # noqa: S608
+
+
+def forget_repeated(client: Client, resource: str, load_id: str) -> None:
+    """Keep one copy of a record that cannot be a row, the one of the load `load_id`, however often it came."""
+    rejected, load = client.make_qualified_table_name(REJECTED_TABLE), client.escape_column_name(LOAD_ID)
+    now = f"SELECT CAST(record AS VARCHAR) FROM {rejected} WHERE resource = %s AND {load} = %s"  # noqa: S608
+    client.execute_sql(
+        f"DELETE FROM {rejected} WHERE resource = %s AND {load} <> %s AND CAST(record AS VARCHAR) IN ({now})",  # noqa: S608
+        resource,
+        load_id,
+        resource,
+        load_id,
+    )
 
 
 def _columns(client: Client, table: str) -> set[str]:

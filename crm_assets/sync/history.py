@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
+from crm_assets.schemas.columns import columns_of
 from crm_assets.sync.spool import COUNT, Spooled
 
 VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
@@ -43,20 +44,24 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *,
         _versions(listing),
         name=history_table(listing.resource),
         write_disposition=strategy,
-        merge_key=() if retire else "id",
-        columns={name: {**hint, "primary_key": False} for name, hint in columns.items()},
+        # The hint of a column, not the argument: dlt stores it in the schema, and an empty one takes nothing back.
+        columns={
+            name: {**hint, "primary_key": False, "merge_key": name == "id" and not retire}
+            for name, hint in columns.items()
+        },
     )
 
 
 def _versions(listing: Spooled) -> Iterator[pa.Table]:
+    of_the_listing = any(column.name == COUNT for column in columns_of(listing.resource))  # not of the record it is on
     for table in listing.tables():
-        texts = _texts(table)
+        texts = _texts(table.drop_columns([COUNT]) if of_the_listing else table)
         versions = [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]
         yield table.append_column(_VERSION, pa.array(versions, pa.string()))
 
 
 def _texts(table: pa.Table) -> pa.ChunkedArray:
     """Return each row as text, the same for the same values, whichever columns without a value there are beside."""
-    names = sorted(name for name in table.column_names if name != COUNT)  # it is of the listing, not of the record
+    names = sorted(table.column_names)
     parts = [pc.binary_join_element_wise(name, pc.cast(table[name], pa.string()), "=") for name in names]
     return pc.binary_join_element_wise(*parts, "\x1f", null_handling="skip")

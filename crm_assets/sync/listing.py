@@ -77,7 +77,9 @@ class ListingReader:
                 f"in the listing that broke off; it began at {bookmark.began:%H:%M} UTC."
             )
             try:
-                return self._read_from(folder, bookmark)
+                spooled = self._read_from(folder, bookmark)
+                if self.records > self.resumed:  # else it answered with an empty page, which would end any listing
+                    return spooled
             except Exception as error:
                 if not self._is_stale(said_on_purpose(error)):
                     raise
@@ -99,7 +101,8 @@ class ListingReader:
         batch = _Batch(self.traffic)
 
         def keep(following: str | None) -> None:
-            spool.add(batch.take())
+            spool.add(batch.records)
+            batch.empty()
             if following is not None:
                 self.shelf.put(folder, began, following, self.records, spool.written())
 
@@ -107,10 +110,10 @@ class ListingReader:
         try:
             for record in crm_resource(self._table, self._row, self._connection, self.traffic, start):
                 if self.traffic.pages != pages:  # the first record of a page: what waits are whole pages
+                    self._stop_if_cancelled()
                     if batch.is_due():
                         keep(following)
                     pages, following = self.traffic.pages, self.traffic.cursor
-                    self._stop_if_cancelled()
                 batch.records.append(record)
                 self.records += 1
                 if not self._has_pages and batch.is_due():
@@ -147,7 +150,6 @@ class _Batch:
             or monotonic() - self._since >= BATCH_SECONDS
         )
 
-    def take(self) -> list[Any]:
-        taken, self.records = self.records, []
+    def empty(self) -> None:
+        self.records = []
         self._bytes, self._since = self._traffic.bytes, monotonic()
-        return taken

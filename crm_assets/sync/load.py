@@ -21,7 +21,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.schemas.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
-from crm_assets.sync.deletes import REJECTED_TABLE, Gone, Policy, gone, settle
+from crm_assets.sync.deletes import REJECTED_TABLE, Gone, Policy, forget_repeated, gone, settle
 from crm_assets.sync.history import history
 from crm_assets.sync.spool import Spooled
 
@@ -91,10 +91,14 @@ def load(
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
             source = _spooled_source(newest, policies, held_back, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        if to_settle := [name for name, one in missing.items() if one.missing and name not in held_back]:
-            with pipeline.sql_client() as client:
-                for name in to_settle:
-                    settle(client, name, policies[name].deletes, load_id, moment)
+        with pipeline.sql_client() as client:
+            for listing in newest:
+                name, deletes = listing.resource, policies[listing.resource].deletes
+                # A row that was flagged before the setting was `remove` is not missing any more.
+                if (missing[name].missing or deletes == "remove") and name not in held_back:
+                    settle(client, name, deletes, load_id, moment)
+                if listing.rejected_rows:
+                    forget_repeated(client, name, load_id)
     except (PipelineStepFailed, DatabaseException) as error:
         raise _explained(error, dataset) from error
     by_name = {listing.resource: listing for listing in newest}

@@ -1,9 +1,11 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
 import fcntl
+import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ COUNT = "count"
 _CHANGED = "updated_time"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _IDS_END = 2**63
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _REJECTED = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
 
 
@@ -33,10 +36,12 @@ def working_directory(runs: Path, name: str) -> Iterator[Path]:
     own, and the operating system takes the lock away from the dead.
     """
     path = runs / name
-    path.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(runs, keep=path)
-    with (path / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    runs.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with _locked(runs):  # or another run could take ours for an orphan
+            path.mkdir(exist_ok=True)
+            fcntl.flock(stack.enter_context((path / _LOCK).open("w")), fcntl.LOCK_EX)
+            _remove_orphans(runs, keep=path)
         try:
             yield path
         finally:
@@ -73,14 +78,14 @@ class Spooled:
         copies: dict[int, list[tuple[datetime, int]]] = {}
         for record_id, changed, place in self._copies(repeated):
             copies.setdefault(record_id, []).append((changed, place))
-        moved = tuple(one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found))
+        moved = {one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found)}
         superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
         return replace(
             self,
             rows=self.rows - len(superseded),
             superseded=superseded,
             repeated_ids=tuple(one for one in copies if one not in moved),
-            moved_ids=moved,
+            moved_ids=tuple(moved),
         )
 
     def _copies(self, ids: pa.Array) -> Iterator[tuple[int, datetime, int]]:
@@ -107,8 +112,8 @@ class Spooled:
     def rejected_ids(self) -> list[pa.Array]:
         """Return the identifiers of the records that cannot be rows, where they are numbers."""
         texts = pa.chunked_array([table["record_id"] for table in self.rejected_tables()], pa.string())
-        numbers = [int(text) for text in texts.to_pylist() if text and text.isascii() and text.isdigit()]
-        return [pa.array([number for number in numbers if number < _IDS_END], pa.int64())]
+        numbers = [int(text) for text in texts.to_pylist() if text and _NUMBER.fullmatch(text)]
+        return [pa.array([number for number in numbers if -_IDS_END <= number < _IDS_END], pa.int64())]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
@@ -130,6 +135,18 @@ class Written:
     rejected_rows: int
     undeclared: tuple[str, ...]
     fields: dict[str, list[str]]
+
+
+def is_whole(folder: Path, written: Written) -> bool:
+    """Return whether the files in `folder` hold all that `written` says: a lost machine leaves cut and empty ones."""
+    try:
+        rows, rejected = (
+            sum(batch.num_rows for name in names for batch in _stored(folder / name))
+            for names in (written.parts, written.rejected)
+        )
+    except (OSError, pa.ArrowException):
+        return False
+    return (rows, rejected) == (written.rows, written.rejected_rows)
 
 
 class ListingSpool:
@@ -243,9 +260,13 @@ def _tables(parts: tuple[Path, ...], schema: pa.Schema, without: frozenset[int] 
 
 def _batches(parts: tuple[Path, ...], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for part in parts:
-        with pa.ipc.open_stream(part) as reader:
-            for batch in reader:
-                yield _widened(batch, schema)
+        for batch in _stored(part):
+            yield _widened(batch, schema)
+
+
+def _stored(part: Path) -> Iterator[pa.RecordBatch]:
+    with pa.ipc.open_stream(part) as reader:
+        yield from reader
 
 
 def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -258,14 +279,24 @@ def _rejected_batch(rejected: list[Rejected]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([asdict(record) for record in rejected], schema=_REJECTED)
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _remove_orphans(runs: Path, keep: Path) -> None:
     for path in runs.iterdir():
         lock = path / _LOCK
         if path == keep or not lock.exists():
             continue
-        with lock.open("w") as handle:
-            try:
+        try:
+            with lock.open("r+") as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
+        except (BlockingIOError, FileNotFoundError):  # it works, or has just removed its own
+            continue

@@ -1,0 +1,52 @@
+"""What the CRM says back to us may hold the login, in any of the ways in which programs write it."""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+
+
+def masked(text: str, email: str, api_key: str) -> str:
+    """Return `text` without e-mail and API key: plain, in an address, escaped as in JSON, or in base64."""
+    pattern, _ = _forms(email, api_key)
+    return pattern.sub(MASK, text) if pattern else text
+
+
+def beginning(body: bytes, length: int, email: str, api_key: str) -> str:
+    """Return the first `length` characters of `body`, masked; no part of a secret that the cut goes through."""
+    _, longest = _forms(email, api_key)
+    window = body[: 8 * (length + longest)]
+    text = masked(window.decode(errors="replace"), email, api_key)
+    return (text if len(window) == len(body) else text[: max(0, len(text) - longest)])[:length]
+
+
+@lru_cache(maxsize=4)
+def _forms(email: str, api_key: str) -> tuple[re.Pattern[str] | None, int]:
+    secrets = [secret for secret in (email, api_key) if secret]
+    login = f"{email}:{api_key}" if email and api_key else ""
+    forms = {form for secret in secrets for form in (*_written(secret), *_base64(secret))} | {*_base64(login)}
+    ordered = sorted(forms, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, ordered)), re.IGNORECASE) if ordered else None
+    return pattern, max(map(len, ordered), default=0)
+
+
+def _written(secret: str) -> Iterator[str]:
+    for text in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
+        yield text
+        yield text.replace("/", "\\/")
+    yield quote(secret)
+    yield quote(secret, safe="")
+    yield quote_plus(secret)
+
+
+def _base64(secret: str) -> Iterator[str]:
+    if secret:
+        # Its last character depends on what follows.
+        encoded = b64encode(secret.encode()).decode().rstrip("=")[:-1]
+        yield encoded
+        yield encoded.replace("/", "\\/")
+        yield quote(encoded, safe="")

@@ -1,0 +1,73 @@
+"""A limit on the time that one exchange takes, wherever it hangs: time-outs of sockets begin anew with every byte."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Timer
+from typing import Any
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class TookTooLong(Exception):
+    """The exchange was not over in time; its connection is shut."""
+
+
+class Watch:
+    """Knows the socket over which one thread's requests go, and shuts it when time is up."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def over(self, pools: PoolManager) -> None:
+        """Watch over all connections that `pools` will make."""
+        watch = self
+
+        class Plain(HTTPConnection):
+            def request(self, *arguments: Any, **options: Any) -> None:
+                super().request(*arguments, **options)
+                watch._socket = self.sock
+
+        class Safe(HTTPSConnection):
+            def request(self, *arguments: Any, **options: Any) -> None:
+                super().request(*arguments, **options)
+                watch._socket = self.sock
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SafePool(HTTPSConnectionPool):
+            ConnectionCls = Safe
+
+        pools.pool_classes_by_scheme = {"http": PlainPool, "https": SafePool}
+
+    @contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Let the block take `seconds` at most.
+
+        Raises:
+            TookTooLong: it took longer.
+        """
+        self._socket = None
+        is_up = Event()
+
+        def shut() -> None:
+            is_up.set()
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+        timer = Timer(seconds, shut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Exception:
+            if is_up.is_set():
+                raise TookTooLong from None
+            raise
+        finally:
+            timer.cancel()
+        if is_up.is_set():  # without a length, a body that is shut off looks whole
+            raise TookTooLong
