@@ -22,7 +22,7 @@ from crm_assets.metadata import declared_schema, materialization_metadata
 from crm_assets.project import data_directory, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
-from crm_assets.settings import AutomationSettings
+from crm_assets.settings import AutomationSettings, CheckSettings
 from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
 from crm_assets.sync.listing import Terms
 from crm_assets.sync.progress import Watcher, watcher_or_log
@@ -93,7 +93,7 @@ def crm(
     context: dg.AssetExecutionContext, crm_api: CrmApi, warehouse: Warehouse
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch all selected resources at once, load all complete listings together, judge each table."""
-    context.instance.add_run_tags(context.run.run_id, process_tags())
+    context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
     watcher = watcher_or_log(context.log.info)
     wanted = _wanted(context)
     listings = Listings()
@@ -101,6 +101,8 @@ def crm(
     if warning := exposed_secrets():
         watcher.say(warning)
     try:
+        for name in wanted:
+            CheckSettings.for_resource(name)  # a threshold that cannot be is said before anything is loaded
         with (
             working_directory(data_directory() / "runs", context.run.run_id) as directory,
             warehouse.turns(wanted, watcher.say),

@@ -1,8 +1,8 @@
 """When each cadence is due, and how old a table may become before that is a fault."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import count, takewhile
 from typing import get_args
 
 import dagster as dg
@@ -14,7 +14,9 @@ from crm_assets.settings import AutomationSettings
 
 CADENCES: tuple[Cadence, ...] = get_args(Cadence)
 _ANY_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
-_A_WEEK = timedelta(days=8)
+_TWO_MONTHS = timedelta(days=62)
+_FEWEST, _MOST = 14, 5_000
+"""Ticks of a cron that are looked at, for one that is seldom due and for one that is due every minute."""
 
 
 def crons(settings: AutomationSettings) -> Mapping[Cadence, str]:
@@ -25,24 +27,31 @@ def crons(settings: AutomationSettings) -> Mapping[Cadence, str]:
     """
     found: dict[Cadence, str] = {"frequent": settings.frequent_cron, "daily": settings.daily_cron}
     for cadence, cron in found.items():
-        if not is_valid_cron_schedule(cron):
+        if not is_valid_cron_schedule(cron) or not _is_ever_due(cron):
             problem = f"{cron!r} is no cron of five fields, such as */15 * * * *"
             raise SettingError(settings.explain(f"{cadence}_cron", "value_error", problem))
     return found
 
 
+def _is_ever_due(cron: str) -> bool:
+    try:
+        next(cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC"))
+    except ValueError:
+        return False
+    return True
+
+
 def freshness(cron: str) -> dg.FreshnessPolicy:
     """Return the policy of a table that is loaded at `cron`: a warning after two missed loads, a failure after four."""
-    every = longest_gap(cron)
-    return dg.FreshnessPolicy.time_window(warn_window=2 * every, fail_window=4 * every)
+    return dg.FreshnessPolicy.time_window(warn_window=longest_span(cron, 2), fail_window=longest_span(cron, 4))
 
 
-def longest_gap(cron: str) -> timedelta:
-    """Return the longest time between two ticks of `cron`, weekends included."""
-    ticks = cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")
-    longest = timedelta(0)
-    for tick, following in pairwise(ticks):
-        longest = max(longest, following - tick)
-        if following - _ANY_MONDAY > _A_WEEK:
-            break
-    return longest
+def longest_span(cron: str, loads: int) -> timedelta:
+    """Return the longest time in which `loads` ticks of `cron` follow a tick, nights and weekends included."""
+    ticks = list(takewhile(_until_enough(), cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")))
+    return max(later - tick for tick, later in zip(ticks, ticks[loads:], strict=False))
+
+
+def _until_enough() -> Callable[[datetime], bool]:
+    seen = count()
+    return lambda tick: (number := next(seen)) < _FEWEST or (tick < _ANY_MONDAY + _TWO_MONTHS and number < _MOST)

@@ -70,7 +70,7 @@ def sync(
             outcome = run(resources or [], allow_deletes=allow_deletes)
         if outcome.landed:
             print_landed(_out, outcome.landed)
-        _conclude(outcome)
+        _conclude(outcome, resources)
 
 
 @app.command()
@@ -83,17 +83,17 @@ def check(
     with _explained():
         from crm_assets.run import run_checks
 
-        _conclude(run_checks(resources or []))
+        _conclude(run_checks(resources or []), resources)
 
 
-def _conclude(outcome: "Outcome") -> None:
-    """Print what the checks found, and end with what it means for a script."""
+def _conclude(outcome: "Outcome", resources: list[str] | None) -> None:
+    """Print what the checks of `resources` found, and end with what it means for a script."""
     from crm_assets.report.collect import collect
     from crm_assets.run import instance
     from crm_assets.terminal import print_summary
 
     with instance() as history:
-        found = collect(history)
+        found = collect(history, resources)
     print_summary(_out, found)
     if outcome.problem:
         _fail(outcome.problem, {outcome.reason})
@@ -129,14 +129,14 @@ def report(
 
         with instance() as history:
             found = collect(history)
-    shown = only_failures(found) if failures else found
-    if form is ReportFormat.terminal:
-        with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
-            print_report(Console(file=file, width=160) if file else _out, shown)
-    elif output:
-        output.write_text(FORMATS[form](shown), encoding="utf-8")
-    else:
-        typer.echo(FORMATS[form](shown), nl=False)
+        shown = only_failures(found) if failures else found
+        if form is ReportFormat.terminal:
+            with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
+                print_report(Console(file=file, width=160) if file else _out, shown)
+        elif output:
+            output.write_text(FORMATS[form](shown), encoding="utf-8")
+        else:
+            typer.echo(FORMATS[form](shown), nl=False)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -147,11 +147,11 @@ def ping() -> None:
 
     Exits with 0 when every resource answered with a page of records.
     """
-    from crm_assets.api.ping import pings
-    from crm_assets.resources import CrmApi
-    from crm_assets.terminal import print_answers
-
     with _explained():
+        from crm_assets.api.ping import pings
+        from crm_assets.resources import CrmApi
+        from crm_assets.terminal import print_answers
+
         if warning := exposed_secrets():
             _err.print(warning, soft_wrap=True)
         crm_api = CrmApi()
@@ -238,6 +238,8 @@ def _explained() -> Iterator[None]:
         yield
     except CrmAssetsError as error:
         _fail(str(error), {error.reason})
+    except OSError as error:
+        _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", {"disk"})
     except KeyboardInterrupt:
         _err.print("Cancelled.")
         raise typer.Exit(130) from None

@@ -9,17 +9,20 @@ import dagster as dg
 _PROCESS = "crm_assets/process"
 
 
-def process_tags() -> dict[str, str]:
-    """Return the tags of a run that this process executes."""
+def process_tags(run_id: str) -> dict[str, str]:
+    """Return the tags of the run `run_id`, which this process executes.
+
+    They name the run, because Dagster copies tags to the run that tries it again.
+    """
     pid = os.getpid()
-    return {_PROCESS: f"{gethostname()}/{pid}/{_began(pid)}"}
+    return {_PROCESS: f"{gethostname()}/{pid}/{_began(pid)}/{run_id}"}
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report every run whose process on this machine is gone as failed."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         match run.tags.get(_PROCESS, "").split("/"):
-            case [host, pid, began] if host == gethostname() and not _lives(int(pid), began):
+            case [host, pid, began, run.run_id] if host == gethostname() and not _lives(int(pid), began):
                 instance.report_run_failed(run, "The process that ran it was killed.")
 
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from crm_assets.errors import Reason
 from crm_assets.jobs import RESOURCES, UNFINISHED
 from crm_assets.keys import GROUP
 from crm_assets.schemas import MODELS
 
-_LOOK_BACK = 500
-"""Runs. More than a frequent job starts in a day."""
+_LOOK_BACK = timedelta(days=2)
+_AT_ONCE = 100
 _WILL_RETRY = "dagster/will_retry"
 
 
@@ -36,22 +38,25 @@ class Ended:
 
 
 def ended_runs(instance: dg.DagsterInstance, job: str | None = None) -> Iterator[Ended]:
-    """Yield the runs of this project, or of one job, that ended and that Dagster will not try again, latest first."""
-    statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=_LOOK_BACK):
+    """Yield the runs of this project, or of one job, that ended in the last two days, latest first.
+
+    Left out are runs that Dagster will try again, and those that a person ended.
+    """
+    for record in _records(instance, job):
         run = record.dagster_run
         planned = _planned(run)
-        if planned is None or run.tags.get(_WILL_RETRY) == "true":
+        # Dagster marks runs that it did not launch, and so cannot try again, all the same.
+        will_retry = run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
+        if planned is None or will_retry:
             continue
-        at = record.end_time or record.update_timestamp.timestamp()
         if run.status is dg.DagsterRunStatus.SUCCESS:
-            yield Ended(run.run_id, run.job_name, at, True, planned, {}, "")
-        else:
-            yield _failed(instance, run, at, planned)
+            yield Ended(run.run_id, run.job_name, _end(record), True, planned, {}, "")
+        elif failed := _failed(instance, run, _end(record), planned):
+            yield failed
 
 
 def latest_by_resource(instance: dg.DagsterInstance) -> dict[str, Ended]:
-    """Return, for each resource, the latest run that ended and should have loaded it."""
+    """Return, for each resource, the run that should have loaded it and ended last."""
     found: dict[str, Ended] = {}
     for run in ended_runs(instance):
         for resource in run.landed | run.missing.keys():
@@ -67,6 +72,12 @@ def being_loaded(instance: dg.DagsterInstance) -> set[str]:
     return {resource for run in runs for resource in _planned(run) or ()}
 
 
+def was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Return whether `event` says that a person ended the run: Ctrl-C, SIGTERM, or in the UI."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
+
+
 def what_failed(events: Iterable[dg.DagsterEvent]) -> tuple[str, Mapping[str, Reason], Reason | None]:
     """Return what the run of `events` says went wrong, why for each resource that it names, and why as a whole."""
     problem = ""
@@ -77,10 +88,31 @@ def what_failed(events: Iterable[dg.DagsterEvent]) -> tuple[str, Mapping[str, Re
             if stated and stated.description and "reason" in stated.metadata:
                 reasons = cast(Mapping[str, Reason], stated.metadata["reasons"].value)
                 return stated.description, reasons, cast(Reason, stated.metadata["reason"].value)
-            problem = data.error.to_string() if data.error else event.message or problem
+            problem = _innermost(data.error) if data.error else event.message or problem
         elif event.is_run_failure and not problem:
             problem = event.message or ""
     return problem, {}, None
+
+
+def _innermost(error: SerializableErrorInfo) -> str:
+    cause = error
+    while cause.cause:
+        cause = cause.cause
+    return f"{cause.message.strip()}\n{error.to_string()}"
+
+
+def _records(instance: dg.DagsterInstance, job: str | None) -> Iterator[dg.RunRecord]:
+    """Yield the runs that ended, in the order of their ends among those that were created together."""
+    statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    wanted = dg.RunsFilter(job_name=job, statuses=statuses, created_after=datetime.now(UTC) - _LOOK_BACK)
+    cursor = None
+    while records := instance.get_run_records(wanted, limit=_AT_ONCE, cursor=cursor):
+        yield from sorted(records, key=_end, reverse=True)
+        cursor = records[-1].dagster_run.run_id
+
+
+def _end(record: dg.RunRecord) -> float:
+    return record.end_time or record.update_timestamp.timestamp()
 
 
 def _planned(run: dg.DagsterRun) -> frozenset[str] | None:
@@ -92,13 +124,15 @@ def _planned(run: dg.DagsterRun) -> frozenset[str] | None:
     return frozenset(known) if known is not None else None
 
 
-def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, at: float, planned: frozenset[str]) -> Ended:
+def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, at: float, planned: frozenset[str]) -> Ended | None:
     of_type = {
         dg.DagsterEventType.ASSET_MATERIALIZATION,
         dg.DagsterEventType.STEP_FAILURE,
         dg.DagsterEventType.RUN_FAILURE,
     }
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type) if entry.dagster_event]
+    if any(map(was_interrupted, events)):
+        return None
     landed = {event.asset_key.path[-1] for event in events if event.asset_key}
     problem, reasons, reason = what_failed(events)
     missing = {resource: reasons.get(resource, reason) for resource in MODELS if resource in planned - landed}

@@ -8,12 +8,14 @@ from typing import Any
 import dagster as dg
 import dlt
 from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from pydantic import Field
 
 from crm_assets.api.connection import Connection
 from crm_assets.api.guide import EndpointTable
 from crm_assets.api.source import TABLES
+from crm_assets.errors import SettingError
 from crm_assets.judge.look import Eye
 from crm_assets.project import data_directory
 from crm_assets.sandbox.running import sandbox_url
@@ -193,4 +195,8 @@ def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
 def _destination(name: str) -> Destination[Any, Any]:
     if name == "duckdb" and dlt.secrets.get("destination.duckdb.credentials") is None:
         return dlt.destinations.duckdb(str(data_directory() / "warehouse.duckdb"))
-    return dlt.destination(name)
+    try:
+        return dlt.destination(name)
+    except UnknownDestinationModule:
+        problem = f"dlt knows no destination {name!r}"
+        raise SettingError(WarehouseSettings.explain("destination", "value_error", problem)) from None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 
@@ -11,7 +12,7 @@ from crm_assets.assets import TABLE
 from crm_assets.dead_runs import end_dead_runs, process_tags
 from crm_assets.definitions import defs
 from crm_assets.errors import Reason
-from crm_assets.history import what_failed
+from crm_assets.history import was_interrupted, what_failed
 from crm_assets.jobs import CHECKS_JOB, MAIN_JOB
 from crm_assets.keys import asset_key
 
@@ -54,9 +55,11 @@ def run(resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
     rows = select(TABLE, resources or None)
     with instance() as history:
         end_dead_runs(history)
+        run_id = str(uuid4())
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
             instance=history,
-            tags=process_tags(),
+            run_id=run_id,
+            tags=process_tags(run_id),
             asset_selection=[asset_key(row["name"]) for row in rows],
             run_config={**_QUIET, "resources": {"warehouse": {"config": {"allow_deletes": allow_deletes}}}},
             raise_on_error=False,
@@ -92,8 +95,7 @@ def _problem(result: dg.ExecuteInProcessResult) -> tuple[str | None, Reason]:
     if result.success:
         return None, "data"
     for event in result.all_events:
-        error = event.step_failure_data.error if event.is_step_failure else None
-        if error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        if was_interrupted(event):
             raise KeyboardInterrupt
     problem, _, reason = what_failed(result.all_events)
     return problem or "The run failed before its step began; see the run in the Dagster UI.", reason or "data"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dlt
+from dlt.common.configuration.providers.toml import TomlProviderReadException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -78,8 +79,11 @@ def _first(given: Any, key: str) -> Any:
     """Return `given`, or else what dlt finds: `dlt.secrets` reads no config.toml, `dlt.config` no secrets.toml."""
     if given is not None:
         return given
-    secret: Any = dlt.secrets.get(key)
-    return dlt.config.get(key) if secret is None else secret
+    try:
+        secret: Any = dlt.secrets.get(key)
+        return dlt.config.get(key) if secret is None else secret
+    except TomlProviderReadException as error:
+        raise SettingError(f"{' '.join(str(error).split())}. Mend that file: it is no TOML.") from None
 
 
 class Settings(BaseModel):

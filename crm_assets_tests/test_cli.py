@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from socket import socket
 
+import dagster as dg
 import duckdb
 import pytest
 import requests
@@ -15,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from crm_assets.cli import AUTOMATION_OFF
+from crm_assets.history import latest_by_resource
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import COMMAND, SMALL, Command
@@ -85,6 +87,37 @@ def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
     assert "wr0ng" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "words"),
+    [
+        (["sync", "deals"], {"CHECKS__REJECTED_SHARE": "5"}, 2, "checks.rejected_share cannot be used"),
+        (["sync", "deals"], {"WAREHOUSE__DESTINATION": "foo"}, 2, "dlt knows no destination 'foo'"),
+        (
+            ["report", "--output", "/nowhere/report.html", "--format", "html"],
+            {},
+            6,
+            "/nowhere/report.html: No such file",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_line_before_anything_is_loaded(
+    crm_assets: Command, tmp_path: Path, arguments: list[str], changes: dict[str, str], code: int, words: str
+) -> None:
+    done = crm_assets(*arguments, **changes)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+
+
+def test_a_settings_file_that_is_no_toml_is_named(process: Command, tmp_path: Path) -> None:
+    (tmp_path / ".dlt").mkdir()
+    (tmp_path / ".dlt" / "secrets.toml").write_text("[sources.crm\napi_key =")
+    done = process("ping", DLT_PROJECT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path}/.dlt/secrets.toml" in done.stderr
+    assert "it is no TOML" in done.stderr
+
+
 def test_sync_names_the_process_that_has_the_warehouse_open(process: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")):
@@ -121,6 +154,9 @@ def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_i
     assert "Cancelled" in said
     assert not (tmp_path / "data" / "warehouse.duckdb").exists()
     assert not list((tmp_path / "data" / "runs").iterdir())
+    with dg.DagsterInstance.from_config(settings["DAGSTER_HOME"]) as instance:
+        assert instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])) == 1
+        assert not latest_by_resource(instance)  # who ended it needs no message
 
 
 def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(crm_assets: Command) -> None:

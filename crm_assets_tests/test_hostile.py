@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Event, Thread
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -26,6 +25,7 @@ from crm_assets.sync.bookmarks import Shelf, asked
 from crm_assets.sync.listing import ListingReader, Terms
 from crm_assets.sync.spool import Spooled
 from crm_assets_tests.conftest import Materialize, Warehouse, failure_of
+from crm_assets_tests.trickling import trickling
 
 
 class Answering(ThreadingHTTPServer):
@@ -99,39 +99,15 @@ TRICKLES = {
 }
 
 
-class _Trickling(StreamRequestHandler):
-    server: "Trickling"
-
-    def handle(self) -> None:
-        self.rfile.readline()
-        self.wfile.write(self.server.first)
-        try:
-            while not self.server.over.wait(0.05):
-                self.wfile.write(self.server.again)
-        except OSError:
-            pass  # the client has had enough
-
-
-class Trickling(ThreadingTCPServer):
-    """Answers with a beginning, and then with the same bytes again and again."""
-
-    daemon_threads = True
-    over: Event
-    first: bytes
-    again: bytes
-
-
 @pytest.mark.parametrize("kind", TRICKLES)
 def test_an_answer_that_never_ends_is_given_up_wherever_it_is(read: Read, kind: str) -> None:
-    with Trickling(("127.0.0.1", 0), _Trickling) as server:
-        server.over, (server.first, server.again) = Event(), TRICKLES[kind]
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        started = monotonic()
-        with pytest.raises(CrmUnavailable, match=r"no whole answer within 0\.3 s from .* after 4 attempts"):
-            read(f"http://127.0.0.1:{server.server_address[1]}", answer_seconds=0.3)
-        assert monotonic() - started < 10
-        server.over.set()
-        server.shutdown()
+    started = monotonic()
+    with (
+        trickling(*TRICKLES[kind]) as port,
+        pytest.raises(CrmUnavailable, match=r"no whole answer within 0\.3 s from .* after 4 attempts"),
+    ):
+        read(f"http://127.0.0.1:{port}", answer_seconds=0.3)
+    assert monotonic() - started < 10
 
 
 @pytest.mark.parametrize("header", ["²", "Mon, 01 Jan 9999 00:00:00 -9999", "-5", "soon"])

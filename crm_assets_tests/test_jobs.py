@@ -9,7 +9,7 @@ import pytest
 
 from crm_assets.api.v1 import V1
 from crm_assets.assets import crm
-from crm_assets.cadences import crons, longest_gap
+from crm_assets.cadences import crons, longest_span
 from crm_assets.definitions import defs
 from crm_assets.errors import SettingError
 from crm_assets.keys import asset_key
@@ -63,21 +63,26 @@ def test_freshness_follows_from_the_cadence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cron", "gap"),
+    ("cron", "two", "four"),
     [
-        ("*/15 * * * *", timedelta(minutes=15)),
-        ("5 3 * * *", timedelta(days=1)),
-        ("0 8-18 * * *", timedelta(hours=14)),
-        ("0 6 * * 1-5", timedelta(days=3)),
+        ("*/15 * * * *", timedelta(minutes=30), timedelta(hours=1)),
+        ("5 3 * * *", timedelta(days=2), timedelta(days=4)),
+        ("0 8-18 * * 1-5", timedelta(hours=63), timedelta(hours=65)),
+        ("* 8-18 * * 1-5", timedelta(hours=61, minutes=2), timedelta(hours=61, minutes=4)),
+        ("0 6 * * 1-5", timedelta(days=4), timedelta(days=6)),
+        ("0 0 8-31 * *", timedelta(days=9), timedelta(days=11)),
+        ("0 0 1 * *", timedelta(days=62), timedelta(days=123)),
     ],
 )
-def test_the_longest_gap_of_a_cron_counts_nights_and_weekends(cron: str, gap: timedelta) -> None:
-    assert longest_gap(cron) == gap
+def test_so_many_missed_ticks_of_a_cron_count_nights_and_weekends(cron: str, two: timedelta, four: timedelta) -> None:
+    assert (longest_span(cron, 2), longest_span(cron, 4)) == (two, four)
 
 
 def test_a_cron_that_is_none_is_named_with_its_setting() -> None:
     with pytest.raises(SettingError, match=r"^automation\.daily_cron cannot be used: 'often' is no cron .*DAILY_CRON"):
         crons(AutomationSettings(daily_cron="often"))
+    with pytest.raises(SettingError, match=r"'0 0 31 2,4 \*' is no cron"):
+        crons(AutomationSettings(daily_cron="0 0 31 2,4 *"))
 
 
 @pytest.fixture

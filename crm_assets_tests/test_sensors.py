@@ -1,5 +1,6 @@
 """The sensors, each tick by itself, in Dagster's test context."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +50,12 @@ def key_of(result: dg.SensorResult) -> Any:
     """Return the run key of the one run that `result` requests."""
     [request] = result.run_requests or []
     return request.run_key
+
+
+def due_now(cursor: str | None) -> str:
+    """Return the cursor of `crm_recovery` as if all pauses were over."""
+    outages = orjson.loads(cursor or "")
+    return orjson.dumps({name: one | {"ask_at": datetime.now(UTC)} for name, one in outages.items()}).decode()
 
 
 @pytest.mark.usefixtures("warehouse")
@@ -143,6 +150,32 @@ class TestChanges:
         assert requested(result) == {"contacts"}
         assert "companies" not in orjson.loads(result.cursor or "")["fingerprints"]
 
+    def test_what_a_slow_crm_left_no_time_for_is_asked_first_at_the_next_tick(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(asking, "_WHOLE_TICK", 0.5)
+        sandbox.fault(Fault("companies", "drip", pause=0.02))
+        first = tick(crm_changes, instance)
+        seen = len(sandbox.log)
+        assert requested(tick(crm_changes, instance, first.cursor)) == {*MODELS} - {"contacts", "companies"}
+        assert sandbox.log[seen].resource == "deals"
+
+    @pytest.mark.parametrize("sensor", [crm_changes, crm_recovery])
+    def test_a_cursor_of_an_earlier_version_is_none(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, sensor: dg.SensorDefinition
+    ) -> None:
+        for cursor in ("nonsense", '{"fingerprints": 5}', '{"deals": {}}'):
+            tick(sensor, instance, cursor)
+
+    def test_numbers_beyond_64_bits_and_deep_nesting_have_a_fingerprint_too(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance
+    ) -> None:
+        deep: list[Any] = []
+        for _ in range(900):
+            deep = [deep]
+        sandbox.fault(Fault("deals", "html", body=json.dumps({"data": [{"id": 1, "x": 10**30, "y": deep}]})))
+        assert "deals" in requested(tick(crm_changes, instance))
+
     def test_a_missing_setting_is_a_skip_that_names_it(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -171,15 +204,13 @@ class TestRecovery:
 
         pauses, cursor = [], down.cursor
         for _ in range(3):
-            outage = orjson.loads(cursor or "")
-            outage["ask_at"] = datetime.now(UTC).isoformat()
-            cursor = tick(crm_recovery, instance, orjson.dumps(outage).decode()).cursor
-            pauses.append(datetime.fromisoformat(orjson.loads(cursor or "")["ask_at"]) - datetime.now(UTC))
+            cursor = tick(crm_recovery, instance, due_now(cursor)).cursor
+            ask_at = {outage["ask_at"] for outage in orjson.loads(cursor or "").values()}
+            pauses.append(datetime.fromisoformat(ask_at.pop()) - datetime.now(UTC))
         assert [round(pause.total_seconds(), -1) for pause in pauses] == [30, 60, 120]
 
         sandbox.clear_faults()
-        outage = orjson.loads(cursor or "") | {"ask_at": datetime.now(UTC).isoformat()}
-        back = tick(crm_recovery, instance, orjson.dumps(outage).decode())
+        back = tick(crm_recovery, instance, due_now(cursor))
         assert requested(back) == {"deals", "notes"}
         assert key_of(back) == f"{failed.run_id[:8]}:deals,notes"
         assert materialize(["deals", "notes"]).success
@@ -203,7 +234,34 @@ class TestRecovery:
         assert not materialize(["deals"]).success
         before = sandbox.requests.total()
         since = datetime.now(UTC) - timedelta(hours=25)
-        cursor = orjson.dumps({"since": since, "asked": 99, "ask_at": since}).decode()
+        cursor = orjson.dumps({"deals": {"since": since, "asked": 99, "ask_at": since}}).decode()
         why = skipped(tick(crm_recovery, instance, cursor))
         assert why.startswith(f"Deals: given up, a day after {since:%Y-%m-%d %H:%M} UTC.")
         assert sandbox.requests.total() == before
+
+    def test_an_outage_of_one_resource_is_not_that_of_another(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
+    ) -> None:
+        sandbox.fault(Fault("documents", **DOWN))  # type: ignore[arg-type]
+        sandbox.fault(Fault("deals", **DOWN))  # type: ignore[arg-type]
+        assert not materialize(["documents", "deals"]).success
+        sandbox.clear_faults()
+        since = datetime.now(UTC) - timedelta(days=3)
+        cursor = orjson.dumps({"documents": {"since": since, "asked": 99, "ask_at": since}}).decode()
+        assert requested(tick(crm_recovery, instance, cursor)) == {"deals"}
+
+    def test_a_login_that_is_refused_meanwhile_is_tried_once_in_an_hour(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("deals", "notes"):
+            sandbox.fault(Fault(name, **DOWN))  # type: ignore[arg-type]
+        assert not materialize(["deals", "notes"]).success
+        sandbox.clear_faults()
+        monkeypatch.setenv("SOURCES__CRM__API_KEY", "wrong")
+        before = sandbox.requests.total()
+        refused = tick(crm_recovery, instance)
+        assert "HTTP 401" in skipped(refused)
+        tick(crm_recovery, instance, refused.cursor)
+        assert sandbox.requests.total() == before + 1
+        soonest = min(datetime.fromisoformat(one["ask_at"]) for one in orjson.loads(refused.cursor or "").values())
+        assert soonest - datetime.now(UTC) > timedelta(minutes=59)

@@ -34,6 +34,11 @@ def message(incident: Incident, base_url: str) -> Message:
     return Message(subject, "\n".join([*lines, _link(incident, base_url.rstrip("/"))]))
 
 
+def counted(count: int, what: str) -> str:
+    """Return `count` of `what`, in the plural where it belongs."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _what(incident: Incident) -> str:
     subjects = ", ".join(incident.subjects)
     match incident.kind:
@@ -49,7 +54,7 @@ def _first_lines(text: str) -> list[str]:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     shown = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in lines[:_FIRST_LINES]]
     more = len(lines) - len(shown)
-    return [*shown, f"… and {more} more lines"] if more else shown
+    return [*shown, f"… and {counted(more, 'more line')}"] if more else shown
 
 
 def _link(incident: Incident, base_url: str) -> str:

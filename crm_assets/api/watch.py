@@ -1,8 +1,8 @@
 """A limit on the time that one exchange takes, wherever it hangs: time-outs of sockets begin anew with every byte."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Timer
 from typing import Any
 
@@ -42,32 +42,41 @@ class Watch:
 
         pools.pool_classes_by_scheme = {"http": PlainPool, "https": SafePool}
 
-    @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
+    def limit(self, seconds: float) -> AbstractContextManager[None]:
         """Let the block take `seconds` at most.
 
         Raises:
             TookTooLong: it took longer.
         """
         self._socket = None
-        is_up = Event()
+        return limit(seconds, lambda: self._socket)
 
-        def shut() -> None:
-            is_up.set()
-            if self._socket is not None:
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
 
-        timer = Timer(seconds, shut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except Exception:
-            if is_up.is_set():
-                raise TookTooLong from None
-            raise
-        finally:
-            timer.cancel()
-        if is_up.is_set():  # without a length, a body that is shut off looks whole
-            raise TookTooLong
+@contextmanager
+def limit(seconds: float, connected: Callable[[], socket.socket | None]) -> Iterator[None]:
+    """Let the block take `seconds` at most, then shut the socket that `connected` returns.
+
+    Raises:
+        TookTooLong: it took longer.
+    """
+    is_up = Event()
+
+    def shut() -> None:
+        is_up.set()
+        if (open_socket := connected()) is not None:
+            with suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if is_up.is_set():
+            raise TookTooLong from None
+        raise
+    finally:
+        timer.cancel()
+    if is_up.is_set():  # without a length, a body that is shut off looks whole
+        raise TookTooLong

@@ -1,6 +1,6 @@
 """Read the latest results of all checks from Dagster's instance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -68,9 +68,9 @@ class Report:
         return not any(asset.state == "ERROR" for asset in self.assets)
 
 
-def collect(instance: dg.DagsterInstance) -> Report:
-    """Return the latest results of all checks that `instance` knows."""
-    assets = [_asset(instance, resource) for resource in MODELS]
+def collect(instance: dg.DagsterInstance, resources: Collection[str] | None = None) -> Report:
+    """Return the latest results of the checks of `resources`, or of all, that `instance` knows."""
+    assets = [_asset(instance, resource) for resource in MODELS if resource in (resources or MODELS)]
     known = [asset for asset in assets if asset.checks or asset.last_materialized]
     return Report(datetime.now(UTC).replace(microsecond=0), known)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from time import monotonic
 
 import dagster as dg
@@ -10,16 +10,19 @@ from dagster._core.definitions.freshness import FreshnessState
 
 from crm_assets.alerts.delivery import Channel, Undelivered, channels
 from crm_assets.alerts.incidents import Ledger, Subject, Trouble
-from crm_assets.alerts.messages import message
+from crm_assets.alerts.messages import counted, message
 from crm_assets.checks import check_specs
-from crm_assets.errors import SettingError
+from crm_assets.errors import Reason, SettingError
 from crm_assets.history import Ended, ended_runs, latest_by_resource
-from crm_assets.jobs import CHECKS_JOB
+from crm_assets.jobs import RESOURCES
 from crm_assets.keys import asset_key
 from crm_assets.schemas import MODELS
 from crm_assets.sensors.asking import SWITCH
+from crm_assets.sensors.cursors import known
 from crm_assets.settings import AlertSettings
 
+_JOBS = (*RESOURCES, "__ASSET_JOB")
+"""Ours, and the one that Dagster gives to what is started without a job."""
 _TICK = 15
 _WHOLE_TICK = 30.0
 """Seconds within which a tick sends; what is left then goes out at the next."""
@@ -42,12 +45,14 @@ def crm_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     ways = channels(settings)
     if not ways:
         return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.smtp_host is set.")
-    ledger = Ledger.model_validate_json(context.cursor) if context.cursor else Ledger()
-    seen = {**dict(_runs(context.instance)), **dict(_checks(context.instance)), **dict(_freshness(context.instance))}
-    ledger.see(seen, ways.keys())
+    ledger = known(Ledger, context.cursor) or Ledger()
+    no_more: Seen = ((subject, None) for subject in ledger.subjects() - _possible())
+    seen = chain(_runs(context.instance), _checks(context.instance), _freshness(context.instance), no_more)
+    ledger.see(dict(seen), ways.keys())
     told, problems = _tell(ledger, ways, settings.base_url)
     waiting = sum(map(len, ledger.untold.values()))
-    state = f"{len(ledger.open)} open incidents, {told} messages sent, {waiting} waiting for the next tick."
+    open_, sent = counted(len(ledger.open), "open incident"), counted(told, "message")
+    state = f"{open_}, {sent} sent, {waiting} waiting for the next tick."
     return _skip(ledger.model_dump_json(), " ".join([state, *problems]))
 
 
@@ -73,15 +78,17 @@ def _tell(ledger: Ledger, ways: Mapping[str, Channel], base_url: str) -> tuple[i
 
 
 def _runs(instance: dg.DagsterInstance) -> Seen:
-    """Look at the latest run of each table, and of the job that only judges."""
+    """Look at the latest run of each table, and at the latest of each job: it can fail with all tables loaded."""
     for resource, run in latest_by_resource(instance).items():
-        yield ("run", asset_key(resource).to_user_string()), _failed(run) if resource in run.missing else None
-    for run in islice(ended_runs(instance, CHECKS_JOB), 1):
-        yield ("run", CHECKS_JOB), None if run.succeeded else _failed(run)
+        subject: Subject = ("run", asset_key(resource).to_user_string())
+        yield subject, _failed(run, run.missing[resource]) if resource in run.missing else None
+    for job in _JOBS:
+        for run in islice(ended_runs(instance, job), 1):
+            yield ("run", job), None if run.succeeded or run.missing else _failed(run, None)
 
 
-def _failed(run: Ended) -> Trouble:
-    return Trouble(_moment(run.at), run.run_id, run.problem, run.run_id)
+def _failed(run: Ended, reason: Reason | None) -> Trouble:
+    return Trouble(_moment(run.at), run.run_id, run.problem, run.run_id, reason)
 
 
 def _checks(instance: dg.DagsterInstance) -> Seen:
@@ -93,7 +100,7 @@ def _checks(instance: dg.DagsterInstance) -> Seen:
         if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
         verdict = event.asset_check_evaluation_data
-        subject: Subject = ("check", f"{key.asset_key.to_user_string()} {key.name}")
+        subject: Subject = ("check", _name(key))
         if verdict.passed or verdict.severity is not dg.AssetCheckSeverity.ERROR:
             yield subject, None
         else:
@@ -103,12 +110,30 @@ def _checks(instance: dg.DagsterInstance) -> Seen:
 
 def _freshness(instance: dg.DagsterInstance) -> Seen:
     """Look at how Dagster's daemon judges the age of each table."""
-    records = instance.get_freshness_state_records([asset_key(resource) for resource in MODELS])
-    for key, record in records.items():
+    keys = [asset_key(resource) for resource in MODELS]
+    loaded = {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization_record
+        for record in instance.event_log_storage.get_asset_records(keys)
+    }
+    for key, record in instance.get_freshness_state_records(keys).items():
         name = key.to_user_string()
-        stale = record.freshness_state is FreshnessState.FAIL
+        last = loaded.get(key)
+        # The daemon looks at intervals: what was loaded since is not stale any more.
+        since = last is not None and _moment(last.timestamp) > record.updated_at
+        stale = record.freshness_state is FreshnessState.FAIL and not since
         text = f"{name} was not loaded for so long that four loads were missed."
         yield ("freshness", name), Trouble(record.updated_at, "freshness", text) if stale else None
+
+
+def _possible() -> set[Subject]:
+    """Return all that can be wrong with the assets, checks and jobs as they are now."""
+    assets = [asset_key(resource).to_user_string() for resource in MODELS]
+    found: set[Subject] = {("run", name) for name in (*assets, *_JOBS)} | {("freshness", name) for name in assets}
+    return found | {("check", _name(spec.key)) for spec in check_specs()}
+
+
+def _name(check: dg.AssetCheckKey) -> str:
+    return f"{check.asset_key.to_user_string()} {check.name}"
 
 
 def _moment(timestamp: float) -> datetime:

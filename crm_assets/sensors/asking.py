@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from threading import Timer
 
 import dagster as dg
@@ -18,6 +19,8 @@ from crm_assets.settings import AutomationSettings
 
 SWITCH = dg.DefaultSensorStatus.RUNNING if AutomationSettings.read().enabled else dg.DefaultSensorStatus.STOPPED
 """Whether a sensor runs from the start."""
+AFTER_A_REFUSAL = timedelta(hours=1)
+"""How long nobody asks again: a login that is refused again and again can lock the account."""
 _CONNECT = 5.0
 _READ = 10.0
 _WHOLE_TICK = 45.0
@@ -31,7 +34,7 @@ def ask(crm_api: CrmApi, resources: Sequence[str]) -> list[Ping]:
         SettingError: a setting is missing or malformed.
     """
     table = crm_api.table()
-    rows = select(table, resources)
+    rows = [row for name in resources for row in select(table, [name])]
     answers: list[Ping] = []
     with crm_api.connection() as connection, _briefly(connection) as brief:
         try:

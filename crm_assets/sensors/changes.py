@@ -1,7 +1,7 @@
 """`crm_changes`: changes of the CRM arrive before their schedule does."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import BaseModel
@@ -11,12 +11,11 @@ from crm_assets.errors import SettingError
 from crm_assets.history import being_loaded
 from crm_assets.jobs import MAIN_JOB
 from crm_assets.resources import CrmApi
-from crm_assets.sensors.asking import SWITCH, ask, refuses_login, request, what_is_wrong
+from crm_assets.sensors.asking import AFTER_A_REFUSAL, SWITCH, ask, refuses_login, request, what_is_wrong
+from crm_assets.sensors.cursors import known
 from crm_assets.settings import AutomationSettings
 
 _settings = AutomationSettings.read()
-_AFTER_A_REFUSAL = timedelta(hours=1)
-"""A login that is refused again and again can lock the account."""
 
 
 class Seen(BaseModel):
@@ -28,6 +27,8 @@ class Seen(BaseModel):
     """How many runs it has requested so far."""
     requested_at: datetime | None = None
     refused_at: datetime | None = None
+    begin_with: str | None = None
+    """Where the last tick had no time left."""
 
 
 @dg.sensor(
@@ -39,16 +40,18 @@ class Seen(BaseModel):
 )
 def crm_changes(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.SensorResult:
     """Request a run for exactly the resources whose first page is another than at the last request."""
-    seen = Seen.model_validate_json(context.cursor) if context.cursor else Seen()
+    seen = known(Seen, context.cursor) or Seen()
     now = datetime.now(UTC)
-    if seen.refused_at and now < seen.refused_at + _AFTER_A_REFUSAL:
+    if seen.refused_at and now < seen.refused_at + AFTER_A_REFUSAL:
         return _skip(seen, f"the CRM refused the login at {seen.refused_at:%H:%M} UTC. It is asked again after an hour")
     # What is being loaded at the moment may have been read before the change that would be seen now.
     busy = being_loaded(context.instance)
     try:
-        answers = ask(crm_api, [name for name in _settings.watch if name not in busy])
+        names = _in_turn([name for name in _settings.watch if name not in busy], seen.begin_with)
+        answers = ask(crm_api, names)
     except SettingError as error:
         return _skip(seen, str(error))
+    seen.begin_with = next((name for name in names if name not in {one.resource for one in answers}), None)
     seen.refused_at = now if any(map(refuses_login, answers)) else None
     pages = {answer.resource: answer.fingerprint() for answer in answers if answer.page is not None}
     changed = [resource for resource, page in pages.items() if seen.fingerprints.get(resource) != page]
@@ -61,6 +64,11 @@ def crm_changes(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.Sens
         run_requests=[request(changed, _run_key(seen, changed))],
         cursor=seen.model_dump_json(),
     )
+
+
+def _in_turn(names: Sequence[str], first: str | None) -> list[str]:
+    place = names.index(first) if first in names else 0
+    return [*names[place:], *names[:place]]
 
 
 def _run_key(seen: Seen, changed: Sequence[str]) -> str:
@@ -81,4 +89,4 @@ def _looked_at(seen: Seen, answers: Sequence[Ping], busy: Sequence[str]) -> str:
         parts.insert(0, f"asked {len(well)} listing{'s' * (len(well) != 1)} in {seconds:.1f} s, none changed{since}")
     if busy:
         parts.append(f"not asked, because a run loads them: {', '.join(busy)}")
-    return "; ".join(parts)
+    return "; ".join(parts) or "no resource is watched: automation.watch is empty"

@@ -69,11 +69,15 @@ class Incomplete(CrmAssetsError):
         names = ", ".join(one.resource for one in listings.failed)
         causes = dict.fromkeys(_told(one) for one in listings.failed)
         super().__init__("\n".join([f"{names} did not load. {_what_landed(sorted(landed))}", *causes]))
-        known = {one.resource: one.error for one in listings.failed if isinstance(one.error, CrmAssetsError)}
-        self.reasons: dict[str, Reason] = {resource: error.reason for resource, error in known.items()}
+        self.reasons: dict[str, Reason] = {
+            one.resource: one.error.reason if isinstance(one.error, CrmAssetsError) else "data"
+            for one in listings.failed
+        }
         kinds = set(self.reasons.values())
         self.reason = kinds.pop() if len(kinds) == 1 else "data"
-        self.worth_retrying = any(error.worth_retrying for error in known.values())
+        self.worth_retrying = any(
+            isinstance(one.error, CrmAssetsError) and one.error.worth_retrying for one in listings.failed
+        )
 
 
 def fetch(table: EndpointTable, connection: Connection, terms: Mapping[str, Terms], watcher: Watcher) -> Listings:
