@@ -16,14 +16,16 @@ from crm_assets.api.source import TABLES, crm_resources
 from crm_assets.cadences import crons, freshness
 from crm_assets.checks import check_specs, evaluate
 from crm_assets.dead_runs import process_tags
-from crm_assets.errors import CrmAssetsError, DiskError
+from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.judge.look import Eye
 from crm_assets.keys import GROUP, asset_key
 from crm_assets.metadata import declared_schema, materialization_metadata
 from crm_assets.project import data_directory, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
 from crm_assets.settings import AutomationSettings, CheckSettings
-from crm_assets.sync.fetch import Fetched, Incomplete, Listings, fetch
+from crm_assets.sync.fetch import Failed, Fetched, Incomplete, Listings, fetch
+from crm_assets.sync.history import history_table
 from crm_assets.sync.listing import Terms
 from crm_assets.sync.progress import Watcher, watcher_or_log
 from crm_assets.sync.spool import working_directory
@@ -114,6 +116,8 @@ def crm(
                     listings = fetch(crm_api.table(), connection, terms, watcher)
             if listings.complete or not wanted:
                 with warehouse.open(watcher.say) as destination:
+                    with warehouse.eye(destination, directory) as eye:
+                        _refuse_misfits(eye, listings)
                     yield from _load(warehouse, destination, listings.complete, directory)
                     with warehouse.eye(destination, directory) as eye:
                         keys = _checks(context, listings)
@@ -153,6 +157,20 @@ def _load(
     for one in complete:
         metadata = materialization_metadata(one, loaded, tables[one.resource])
         yield dg.MaterializeResult(asset_key=asset_key(one.resource), metadata=metadata)
+
+
+def _refuse_misfits(eye: Eye, listings: Listings) -> None:
+    """Move the listings whose table has a column of another type than the model says to those that failed."""
+    for one in list(listings.complete):
+        found, remedy = eye.misfits(one.resource, [one.resource, history_table(one.resource)])
+        if found:
+            error = WarehouseError(
+                f"{one.resource}: {'; '.join(found)}. Its table is untouched. "
+                f"Make room in the warehouse, and the next run fills the new column: {remedy}"
+            )
+            listings.complete.remove(one)
+            listings.failed.append(Failed(one.resource, error))
+            one.shelf.clear()
 
 
 def _checks(context: dg.AssetExecutionContext, listings: Listings) -> set[dg.AssetCheckKey]:

@@ -157,7 +157,12 @@ class Warehouse(dg.ConfigurableResource[None]):
             PIPELINE, destination=destination, dataset_name=dataset, pipelines_dir=str(directory / "look")
         )
         with pipeline.sql_client() as client:
-            yield Eye(lambda sql: client.execute_sql(sql) or [], client.escape_column_name, dataset)
+            yield Eye(
+                lambda sql: client.execute_sql(sql) or [],
+                client.escape_column_name,
+                dataset,
+                client.staging_dataset_name,
+            )
 
 
 def _shelves() -> Path:

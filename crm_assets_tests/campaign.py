@@ -29,6 +29,7 @@ class Tally:
     runs: int = 0
     succeeded: int = 0
     kills: int = 0
+    interrupts: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     resumed: int = 0
     moved: int = 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -54,6 +56,12 @@ class Run:
         """Kill the process; nothing of it gets a chance to tidy up."""
         self._process.kill()
         self._process.join()
+
+    def interrupt(self) -> None:
+        """Send the process what Ctrl-C sends; it may tidy up, and end when it likes."""
+        if self._process.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGINT)
 
     def outcome(self) -> Outcome:
         """Wait for its end and return what came of it."""

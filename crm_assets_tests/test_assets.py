@@ -1,10 +1,12 @@
 """The eleven assets: what a run brings to the warehouse, and what it says."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import Field, create_model
 
 from crm_assets.definitions import defs
 from crm_assets.keys import asset_key
@@ -12,6 +14,7 @@ from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.schemas import MODELS
 from crm_assets.schemas.columns import column_name, columns_of
+from crm_assets.schemas.record import BigInt, Text
 from crm_assets.schemas.values import CONVERT
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
 
@@ -320,3 +323,47 @@ def test_the_assets_are_described_for_the_reader_of_the_ui() -> None:
         assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(resource))
         assert "endpoint" in node.metadata
     assert not graph.get(dg.AssetKey("crm_api")).is_materializable
+
+
+@pytest.fixture
+def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """Declare a field of deals, `customTier`, as a person does in the model."""
+
+    def declare(kind: Any) -> None:
+        fields: dict[str, Any] = {"customTier": (kind | None, Field(None, description="The tier."))}
+        monkeypatch.setitem(MODELS, "deals", create_model("Deal", __base__=MODELS["deals"], **fields))
+        columns_of.cache_clear()
+
+    yield declare
+    monkeypatch.undo()
+    columns_of.cache_clear()
+
+
+@pytest.mark.parametrize(("kind", "before", "now"), [(Text, "gold", "silver"), (BigInt, 5, 6)])
+def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_makes_room(
+    materialize: Materialize,
+    sandbox: Sandbox,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    redeclare: Callable[[Any], None],
+    kind: Any,
+    before: object,
+    now: object,
+) -> None:
+    monkeypatch.setenv("SYNC__DEALS__HISTORY", "true")
+    record_id = next(iter(sandbox.crm.records("deals")))["id"]
+    sandbox.crm.update("deals", record_id, customTier=before)
+    assert materialize(["deals", "notes"]).success
+    redeclare(kind)
+    sandbox.crm.update("deals", record_id, customTier=now)
+    sandbox.crm.create("notes")
+    failed = materialize(["deals", "notes"])
+    assert warehouse.tables()["notes"] == SMALL["notes"] + 1
+    said = failure_of(failed)
+    assert "deals: deals.custom_tier is JSON, and declared as " in said
+    assert "; deals_history.custom_tier is JSON, and declared as " in said
+    warehouse.query(said.partition("fills the new column: ")[2])
+    assert materialize(["deals"]).success
+    for table in ("deals", "deals_history"):
+        assert (now,) in warehouse.query(f"SELECT custom_tier FROM crm.{table} WHERE id = {record_id}")
+    assert warehouse.query(f"SELECT count(custom_tier_before) FROM crm.deals_history WHERE id = {record_id}") == [(1,)]

@@ -129,17 +129,25 @@ class Warehouse(RuleBasedStateMachine):
         """Run all resources to the end."""
         self.run([], events, [])
 
-    @rule(names=subsets, events=events, faults=faults, seconds=st.floats(0.0, 2.0))
-    def run_and_kill(self, names: list[str], events: list[Event], faults: list[Fault], seconds: float) -> None:
-        """Run, kill the process at any moment, and look at what it left."""
+    @rule(names=subsets, events=events, faults=faults, seconds=st.floats(0.0, 2.0), politely=st.booleans())
+    def run_and_kill(
+        self, names: list[str], events: list[Event], faults: list[Fault], seconds: float, politely: bool
+    ) -> None:
+        """Run, end the process at any moment with SIGKILL or SIGINT, and look at what it left."""
         self._meanwhile(events, faults)
         before = self._tables(names)
         run = self._begin(names)
         if run.ends_within(seconds):
             self._judge(run.outcome(), names, before)
             return
-        run.kill()
-        TALLY.kills += 1
+        if politely:
+            run.interrupt()
+            TALLY.interrupts += 1
+            while not run.ends_within(2.5):
+                self._sandbox.clear_faults()
+        else:
+            run.kill()
+            TALLY.kills += 1
         for name in names:
             self._compare(name, self._table(name), [before[name], *self._model.states_of_attempt(name)])
 

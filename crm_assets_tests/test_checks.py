@@ -312,5 +312,5 @@ def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materia
             asked.append(sql)
             return connection.execute(sql).fetchall()
 
-        Eye(query, lambda name: f'"{name}"', "crm").look("deals", None)
+        Eye(query, lambda name: f'"{name}"', "crm", "crm_staging").look("deals", None)
     assert len([sql for sql in asked if "information_schema" not in sql]) == 1

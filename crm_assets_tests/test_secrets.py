@@ -41,16 +41,10 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
         [
             Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
             Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),
-        ],
-        [
-            Fault("deals", "html", body=json.dumps({"error": "x" * 90 + f" {API_KEY} of {EMAIL}"})),
-            Fault("notes", "redirect", location=f"https://example.com/{quote(API_KEY, safe='')}"),
-        ],
-        [
-            Fault(
-                "deals", "html", body=f"?key={quote_plus(API_KEY)}&mail={quote(EMAIL)} {b64encode(API_KEY.encode())!r}"
-            ),
-            Fault("notes", "html", body=json.dumps({"data": [{"id": 1, "cursor": API_KEY}]})),
+            Fault("tasks", "html", body=json.dumps({"error": "x" * 90 + f" {API_KEY} of {EMAIL}"})),
+            Fault("events", "redirect", location=f"https://example.com/{quote(API_KEY, safe='')}"),
+            Fault("documents", "html", body=f"?key={quote_plus(API_KEY)} {b64encode(API_KEY.encode())!r}"),
+            Fault("tickets", "html", body=json.dumps({"data": [{"id": 1, "cursor": API_KEY}]})),
         ],
     ],
 )
@@ -63,7 +57,7 @@ def test_no_file_that_a_run_leaves_behind_holds_the_login(
     for fault in faults:
         sandbox.fault(fault)
     done = subprocess.run(
-        [COMMAND, "sync", "deals", "notes"],
+        [COMMAND, "sync", *(dict.fromkeys(fault.resource for fault in faults) or ["deals", "notes"])],
         env=settings | {"HOME": str(tmp_path), "RUNTIME__LOG_LEVEL": "DEBUG"},
         cwd=tmp_path,
         capture_output=True,

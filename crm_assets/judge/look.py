@@ -21,6 +21,7 @@ _TYPES = {
     "timestamp": ("timestamp with time zone",),
     "json": ("json", "jsonb"),
 }
+_KNOWN_TYPES = {name for names in _TYPES.values() for name in names}
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ class Eye:
         query: runs SQL in the warehouse.
         quote: quotes the name of a column or table.
         dataset: schema of the tables.
+        staging: schema of the tables that a load writes first.
     """
 
-    def __init__(self, query: Query, quote: Name, dataset: str) -> None:
+    def __init__(self, query: Query, quote: Name, dataset: str, staging: str) -> None:
         self._query = query
         self._quote = quote
         self._dataset = dataset
+        self._staging = staging
 
     def look(self, resource: str, last_load: str | None) -> Look:
         """Look at the table of `resource`; `last_load` is the load that should have brought its rows."""
@@ -98,6 +101,24 @@ class Eye:
             sql=sql,
             columns_sql=columns_sql,
         )
+
+    def misfits(self, resource: str, tables: Sequence[str]) -> tuple[list[str], str]:
+        """Look for declared columns of `resource` that have the type of another declaration in one of `tables`.
+
+        Returns:
+            What each of them is and should be, and the SQL that makes room for columns of the declared types.
+        """
+        found, remedy = [], []
+        for table in tables:
+            columns = self._columns(table)
+            for column in columns_of(resource):
+                kind, declared = _plain_type(columns.get(column.name, "")), column.data_type.name
+                if kind in _KNOWN_TYPES and kind not in _TYPES[declared]:
+                    found.append(f"{table}.{column.name} is {columns[column.name]}, and declared as {declared}")
+                    old, kept = self._quote(column.name), self._quote(f"{column.name}_before")
+                    remedy.append(f"ALTER TABLE {self._table(table)} RENAME COLUMN {old} TO {kept};")
+        # dlt's scratch tables have the old type too; it makes them anew.
+        return found, " ".join([*remedy, f"DROP SCHEMA {self._quote(self._staging)} CASCADE;"])
 
     def repeated_ids(self, resource: str) -> Sequence[Sequence[Any]]:
         """Return up to ten ids that stand in more than one row, and in how many."""
@@ -192,6 +213,10 @@ def _problem(column: Column, columns: Mapping[str, str]) -> str | None:
     if column.name not in columns:
         return "is missing"
     found = columns[column.name]
-    if found.lower().split("(")[0] not in _TYPES[column.data_type.name]:
+    if _plain_type(found) not in _TYPES[column.data_type.name]:
         return f"is {found}, not {column.data_type.name}"
     return None
+
+
+def _plain_type(found: str) -> str:
+    return found.lower().split("(")[0]
