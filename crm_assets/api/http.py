@@ -142,9 +142,10 @@ class _RetryingAdapter(HTTPAdapter):
         self._selector = endpoint["data_selector"]
         self._handler = endpoint["error_handler"]
 
-    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*arguments, **options)
-        self._watch.over(manager)
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # those have connections of their own kind
+            self._watch.over(manager)
         return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
