@@ -24,11 +24,11 @@ from crm_assets.project import data_directory, exposed_secrets
 from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.schemas import MODELS
 from crm_assets.settings import AutomationSettings, CheckSettings
+from crm_assets.sync.directories import working_directory
 from crm_assets.sync.fetch import Failed, Fetched, Incomplete, Listings, fetch
 from crm_assets.sync.history import history_table
 from crm_assets.sync.listing import Terms
 from crm_assets.sync.progress import Watcher, watcher_or_log
-from crm_assets.sync.spool import working_directory
 from crm_assets.sync.tables import facts
 
 OWNERS = ["team:crm"]

@@ -1,11 +1,7 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
-import fcntl
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +12,6 @@ import pyarrow.compute as pc
 
 from crm_assets.sync.batches import Batcher, Rejected
 
-_LOCK = "lock"
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 32 << 20
 COUNT = "count"
@@ -26,26 +21,6 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _IDS_END = 2**63
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _REJECTED = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
-
-
-@contextmanager
-def working_directory(runs: Path, name: str) -> Iterator[Path]:
-    """Make the directory `runs/name` for one run, and remove it when the run ends.
-
-    Directories whose run died without removing them are removed first: a run holds a lock on its
-    own, and the operating system takes the lock away from the dead.
-    """
-    path = runs / name
-    runs.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        with _locked(runs):  # or another run could take ours for an orphan
-            path.mkdir(exist_ok=True)
-            fcntl.flock(stack.enter_context((path / _LOCK).open("w")), fcntl.LOCK_EX)
-            _remove_orphans(runs, keep=path)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -277,26 +252,3 @@ def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def _rejected_batch(rejected: list[Rejected]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([asdict(record) for record in rejected], schema=_REJECTED)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _remove_orphans(runs: Path, keep: Path) -> None:
-    for path in runs.iterdir():
-        lock = path / _LOCK
-        if path == keep or not lock.exists():
-            continue
-        try:
-            with lock.open("r+") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-        except (BlockingIOError, FileNotFoundError):  # it works, or has just removed its own
-            continue
