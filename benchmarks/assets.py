@@ -8,7 +8,7 @@ Address, login and warehouse come from the environment, Dagster's history goes t
 import dagster as dg
 
 from crm_assets.definitions import defs
-from crm_assets.jobs import MAIN_JOB
+from crm_assets.orchestration.jobs import MAIN_JOB
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from crm_assets.api.v1 import V1
-from crm_assets.schemas.columns import column_name, columns_of
+from crm_assets.apis.v1 import V1
+from crm_assets.models.columns import column_name, columns_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ARROW = {

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
+from crm_assets.models import MODELS
 from crm_assets.sandbox.process import sandbox_process
-from crm_assets.schemas import MODELS
 
 EMAIL, API_KEY = "bench@example.com", "bench-key"
 EVERY = 0.02

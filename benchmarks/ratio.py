@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from crm_assets.models import MODELS
 from crm_assets.sandbox.process import sandbox_process
-from crm_assets.schemas import MODELS
 
 EMAIL, API_KEY = "bench@example.com", "bench-key"
 COUNTS = dict.fromkeys(MODELS, 1_000) | {"contacts": 20_000, "companies": 5_000, "deals": 5_000, "campaigns": 500}

@@ -6,10 +6,10 @@ settle()
 
 import dagster as dg  # noqa: E402 - dlt, which the imports below bring, must find the project settled
 
-from crm_assets.assets import crm, crm_api_asset  # noqa: E402
-from crm_assets.jobs import jobs, schedules  # noqa: E402
-from crm_assets.resources import CrmApi, Warehouse  # noqa: E402
-from crm_assets.sensors import sensors  # noqa: E402
+from crm_assets.orchestration.assets import crm, crm_api_asset  # noqa: E402
+from crm_assets.orchestration.jobs import jobs, schedules  # noqa: E402
+from crm_assets.orchestration.resources import CrmApi, Warehouse  # noqa: E402
+from crm_assets.orchestration.sensors import sensors  # noqa: E402
 
 _crm_api = CrmApi()
 

@@ -23,9 +23,9 @@ from pydantic import (
     field_validator,
 )
 
-from crm_assets.api.connection import LOOPBACK
 from crm_assets.errors import SettingError
-from crm_assets.schemas import MODELS
+from crm_assets.extract.connection import LOOPBACK
+from crm_assets.models import MODELS
 
 SANDBOX = "sandbox"
 """The `base_url` that stands for the sandbox CRM, which the run starts itself."""

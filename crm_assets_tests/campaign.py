@@ -11,9 +11,9 @@ from typing import Any
 
 import duckdb
 
+from crm_assets.extract.batches import Batcher
+from crm_assets.models.columns import columns_of
 from crm_assets.sandbox.server import Sandbox
-from crm_assets.schemas.columns import columns_of
-from crm_assets.sync.batches import Batcher
 
 Row = tuple[Any, ...]
 Table = dict[int, Row]

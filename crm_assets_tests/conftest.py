@@ -18,13 +18,13 @@ settle()
 import dagster as dg  # noqa: E402 - dlt must find the project settled
 import duckdb  # noqa: E402
 
-from crm_assets import assets  # noqa: E402
-from crm_assets.api.connection import Connection  # noqa: E402
-from crm_assets.api.guide import EndpointTable  # noqa: E402
-from crm_assets.api.v1 import V1  # noqa: E402
-from crm_assets.cli import app  # noqa: E402
+from crm_assets.apis.api_config import EndpointTable  # noqa: E402
+from crm_assets.apis.v1 import V1  # noqa: E402
+from crm_assets.cli.main import app  # noqa: E402
 from crm_assets.definitions import defs  # noqa: E402
-from crm_assets.keys import asset_key  # noqa: E402
+from crm_assets.extract.connection import Connection  # noqa: E402
+from crm_assets.orchestration import assets  # noqa: E402
+from crm_assets.orchestration.keys import asset_key  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"

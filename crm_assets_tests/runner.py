@@ -15,8 +15,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from crm_assets import assets
-from crm_assets.api.v1 import V1
+from crm_assets.apis.v1 import V1
+from crm_assets.orchestration import assets
 from crm_assets_tests.conftest import HARDLY_ANY, run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -61,8 +61,9 @@ def test_one_setting_starts_all_schedules_and_sensors() -> None:
 
 def test_the_floors_below_the_assets_know_no_dagster() -> None:
     script = (
-        "import crm_assets.api.source, crm_assets.api.ping, crm_assets.sync.fetch, crm_assets.sync.load, "
-        "crm_assets.sync.tables, crm_assets.sync.duckdb_file, crm_assets.sync.turns, crm_assets.judge.verdicts, "
+        "import crm_assets.extract.source, crm_assets.extract.probe, crm_assets.extract.fetch, crm_assets.load.load, "
+        "crm_assets.load.tables, crm_assets.load.warehouses.duckdb, crm_assets.load.table_locks, "
+        "crm_assets.quality.checks, "
         "crm_assets.alerts.delivery, crm_assets.alerts.incidents, sys; print('dagster' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from crm_assets.errors import SettingError
+from crm_assets.orchestration.resources import CrmApi, Warehouse
 from crm_assets.project import ROOT, exposed_secrets
-from crm_assets.resources import CrmApi, Warehouse
 from crm_assets.settings import (
     AlertSettings,
     AutomationSettings,

@@ -11,9 +11,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from crm_assets.alerts.messages import Message
-from crm_assets.api.answers import reason_of
-from crm_assets.api.watch import TookTooLong, Watch, limit
 from crm_assets.errors import CrmAssetsError
+from crm_assets.extract.deadline import TookTooLong, Watch, limit
+from crm_assets.extract.responses import reason_of
 from crm_assets.settings import AlertSettings
 
 _TIMEOUT = 10.0

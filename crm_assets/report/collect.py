@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from crm_assets.checks import check_specs
-from crm_assets.keys import asset_key
-from crm_assets.schemas import MODELS
+from crm_assets.models import MODELS
+from crm_assets.orchestration.checks import check_specs
+from crm_assets.orchestration.keys import asset_key
 
 HISTORY = 20
 """How many evaluations and materializations a report looks back upon."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from crm_assets.api.guide import Endpoint
-from crm_assets.api.v1 import V1
+from crm_assets.apis.api_config import Endpoint
+from crm_assets.apis.v1 import V1
 
 CURSOR_FIELD: Final = "cursor"
 """The field of a page's last record that says where the next page begins."""

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+from crm_assets.models import MODELS
+from crm_assets.models.record import DataType, data_type_of
 from crm_assets.sandbox import helpdesk, people, sales
 from crm_assets.sandbox.draft import Draft
 from crm_assets.sandbox.ids import id_of, index_of
 from crm_assets.sandbox.words import PHRASES
-from crm_assets.schemas import MODELS
-from crm_assets.schemas.record import DataType, data_type_of
 
 _ABSENT: Final = object()
 _Maker = Callable[[Draft], dict[str, Any]]

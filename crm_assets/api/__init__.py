@@ -1,1 +1,0 @@
-"""How to ask the CRM. Knows dlt and HTTP, not Dagster."""

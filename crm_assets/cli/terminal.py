@@ -1,0 +1,145 @@
+"""What a person sees in the terminal: bars and tables there, plain lines everywhere else."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from crm_assets.extract.probe import Ping
+from crm_assets.extract.progress import Reading, Watcher, log_watcher, watched_by
+from crm_assets.orchestration.run import Landed
+from crm_assets.report.collect import Report, State, only_failures
+from crm_assets.report.formats import SIGNS
+
+_COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[None]:
+    """Show how far the listings are while a run of this context reads them."""
+    if not console.is_terminal:
+        with watched_by(log_watcher(lambda line: console.print(line, markup=False, soft_wrap=True))):
+            yield
+        return
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.fields[resource]:<15}"),
+        TextColumn("{task.completed:>10,} records"),
+        TextColumn("{task.fields[pages]:>7,} pages"),
+        TextColumn("{task.fields[rate]:>8,.0f} records/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bars, watched_by(_Bars(bars).watcher()):
+        yield
+
+
+class _Bars:
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def watcher(self) -> Watcher:
+        return Watcher(self._tell, lambda line: self._bars.console.print(line, markup=False), every=0.2)
+
+    def _tell(self, readings: Sequence[Reading]) -> None:
+        for reading in readings:
+            self._bars.update(
+                self._task(reading.resource),
+                completed=reading.records,
+                total=reading.records if reading.finished else None,
+                pages=reading.pages,
+                rate=reading.rate,
+            )
+
+    def _task(self, resource: str) -> TaskID:
+        if resource not in self._tasks:
+            self._tasks[resource] = self._bars.add_task("", total=None, resource=resource, pages=0, rate=0.0)
+        return self._tasks[resource]
+
+
+def print_landed(console: Console, landed: Sequence[Landed]) -> None:
+    """Print one line for each table that was loaded."""
+    rows = [
+        [
+            one.resource,
+            f"{one.metadata['dagster/row_count']:,}",
+            f"{one.metadata['rows_loaded']:,}",
+            f"{one.metadata['rows_rejected']:,}",
+            f"{one.metadata['requests']:,}",
+            f"{one.metadata['retries']:,}",
+            f"{one.metadata['bytes'] / 1e6:,.1f}",
+            f"{one.metadata['fetch_seconds']:.1f}",
+            str(one.metadata["dagster/table_name"]),
+        ]
+        for one in landed
+    ]
+    head = ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
+    _print(console, head, rows, left={0, 8})
+
+
+def print_answers(console: Console, base_url: str, answers: Sequence[Ping]) -> None:
+    """Print what each resource answered to one request."""
+    console.print(f"{base_url}", markup=False, soft_wrap=True)
+    rows = [
+        [
+            answer.resource,
+            answer.error.why if answer.error else "ok",
+            "" if answer.records is None else f"{answer.records:,}",
+            f"{answer.seconds * 1000:,.0f}",
+        ]
+        for answer in answers
+    ]
+    _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print one line for each check."""
+    if not report.assets:
+        console.print("Nothing to report: nothing was loaded yet, or nothing failed.")
+        return
+    rows = [
+        [
+            asset.key,
+            check.name,
+            f"{SIGNS[check.state]} {check.state}",
+            f"{check.since:%Y-%m-%d %H:%M}",
+            check.description,
+        ]
+        for asset in report.assets
+        for check in asset.checks
+    ]
+    _print(console, ["asset", "check", "verdict", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
+
+
+def print_summary(console: Console, report: Report) -> None:
+    """Print how many checks passed, and each that did not."""
+    states = [check.state for asset in report.assets for check in asset.checks]
+    counts = ", ".join(f"{states.count(state)} {name}" for state, name in _COUNTED.items())
+    console.print(f"\nChecks: {counts}.", markup=False)
+    failing = only_failures(report)
+    if failing.assets:
+        print_report(console, failing)
+
+
+def _print(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int]) -> None:
+    if not console.is_terminal:
+        _print_plain(console, [head, *rows], left)
+        return
+    table = Table(header_style="bold")
+    for index, title in enumerate(head):
+        table.add_column(title, justify="left" if index in left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_plain(console: Console, lines: Sequence[Sequence[str]], left: set[int]) -> None:
+    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+    for line in lines:
+        cells = [
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        console.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)

@@ -1,0 +1,256 @@
+"""Records as Arrow batches of the declared schema, plus one JSON column per undeclared field."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import NoneType
+from typing import Any
+from zlib import crc32
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crm_assets.models.columns import (
+    OTHER_FIELDS,
+    Column,
+    arrow_field,
+    column_name,
+    columns_of,
+    undeclared_field,
+)
+from crm_assets.models.values import (
+    CONVERT,
+    FIRST_SECOND,
+    LAST_SECOND,
+    MILLISECONDS_FROM,
+    DataTypeName,
+    json_text,
+    to_bigint,
+    to_json,
+)
+
+Values = list[Any]
+_JSON_TYPES: dict[type, str] = {
+    int: "number",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    dict: "object",
+    list: "array",
+}
+_UTC = pa.timestamp("us", "UTC")
+_FIRST_MILLISECOND, _LAST_MILLISECOND = FIRST_SECOND * 1000, LAST_SECOND * 1000
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that cannot be a row: where it belongs, why it cannot, and the record itself."""
+
+    resource: str
+    record_id: str | None
+    reason: str
+    record: str
+    """The whole record, as JSON."""
+
+
+class Batcher:
+    """Turns the records of one listing into Arrow batches.
+
+    A declared column takes the field of its own name, or else any field whose name becomes the
+    column's in snake case. Two fields of one record that become the same column do not collide: the
+    second gets a column of its own with a suffix made from its name.
+
+    The undeclared columns of earlier batches stay in later ones, so that schemas only ever grow, up to
+    a limit: the undeclared fields beyond it share one column.
+
+    Args:
+        resource: name of the resource.
+        new_columns: how many undeclared columns there may be.
+        undeclared: the undeclared columns of batches made before, by another one.
+        fields: what its `fields` said.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        new_columns: int = 200,
+        undeclared: Iterable[str] = (),
+        fields: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._resource = resource
+        self._declared = {column.name: column for column in columns_of(resource)}
+        self._new_columns = new_columns
+        self._undeclared: dict[str, None] = dict.fromkeys(undeclared)
+        self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
+
+    @property
+    def undeclared(self) -> list[str]:
+        """The undeclared columns so far, in their order."""
+        return list(self._undeclared)
+
+    @property
+    def fields(self) -> dict[str, list[str]]:
+        """The JSON types that each field of the CRM has had so far; none for a field that was always null."""
+        return {field: sorted(kinds) for field, kinds in self._types.items()}
+
+    def batch(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[Rejected]]:
+        """Return `records` as one batch, without those that cannot be rows, and the latter."""
+        rejected = [self._reject(record, "is not a JSON object") for record in records if not isinstance(record, dict)]
+        rows: list[dict[str, Any]] = [record for record in records if isinstance(record, dict)]
+        values = self._by_column(rows)
+        faults: dict[int, str] = {}
+        arrays = {
+            name: _declared_array(column, values.pop(name, None), len(rows), faults)
+            for name, column in self._declared.items()
+        }
+        for name in self._undeclared:
+            arrays[name] = _json_array(values.get(name), len(rows))
+        rejected += [self._reject(rows[index], reason) for index, reason in sorted(faults.items())]
+        return self._assemble(arrays, len(rows), faults), rejected
+
+    def _by_column(self, rows: list[dict[str, Any]]) -> dict[str, Values]:
+        fields: dict[str, list[str]] = {}
+        for field in dict.fromkeys(field for row in rows for field in row):
+            fields.setdefault(column_name(field), []).append(field)
+        values: dict[str, Values] = {}
+        for name, names in fields.items():
+            if not self._has_room_for(name):
+                for index, row in enumerate(rows):
+                    _put_aside(values, len(rows), index, {field: row.get(field) for field in names})
+                continue
+            sent = {field: [row.get(field) for row in rows] for field in names}
+            for field in names:
+                kinds = {_JSON_TYPES[kind] for kind in set(map(type, sent[field])) if kind is not NoneType}
+                self._types.setdefault(field, set()).update(kinds)
+            if len(names) == 1:
+                values[name] = sent[names[0]]
+            else:
+                self._share(name, names, rows, values)
+        self._undeclared.update(dict.fromkeys(name for name in values if name not in self._declared))
+        return values
+
+    def _has_room_for(self, name: str) -> bool:
+        """Return whether there is, or may be, a column `name`; an undeclared one then counts."""
+        if name not in self._declared and name not in self._undeclared:
+            if len(self._undeclared) >= self._new_columns:
+                return False
+            self._undeclared[name] = None
+        return True
+
+    def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]], values: dict[str, Values]) -> None:
+        preferred = self._declared[name].field if name in self._declared else name
+        ordered = sorted(fields, key=lambda field: (field != preferred, field))
+        for index, row in enumerate(rows):
+            present = [field for field in ordered if field in row]
+            for rank, field in enumerate(present):
+                column = name if rank == 0 else f"{name}_{crc32(field.encode()):08x}"
+                if self._has_room_for(column):
+                    values.setdefault(column, [None] * len(rows))[index] = row[field]
+                else:
+                    _put_aside(values, len(rows), index, {field: row[field]})
+
+    def _assemble(self, arrays: dict[str, pa.Array], count: int, faults: dict[int, str]) -> pa.RecordBatch:
+        nullable = pa.schema(
+            [arrow_field(column).with_nullable(True) for column in self._declared.values()]
+            + [undeclared_field(name) for name in self._undeclared]
+        )
+        batch = pa.RecordBatch.from_arrays([arrays[field.name] for field in nullable], schema=nullable)
+        return batch.filter(pa.array([index not in faults for index in range(count)])) if faults else batch
+
+    def _reject(self, record: Any, reason: str) -> Rejected:
+        record_id = record.get("id") if isinstance(record, dict) else None
+        return Rejected(self._resource, _identifier(record_id), reason, json_text(record))
+
+
+def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mapping[str, Any]) -> None:
+    """Put `fields` of the row `index` of `count` into the column that takes what has none of its own."""
+    sent = {field: value for field, value in fields.items() if value is not None}
+    if sent:
+        shared = values.setdefault(OTHER_FIELDS, [None] * count)
+        shared[index] = {**(shared[index] or {}), **sent}
+
+
+def _identifier(value: Any) -> str | None:
+    """Return an id as the table would write it, or else as it came."""
+    try:
+        number = None if value is None else to_bigint(value)
+    except ValueError:
+        number = None
+    return str(number) if number is not None else None if value is None else str(value)
+
+
+def _declared_array(column: Column, values: Values | None, count: int, faults: dict[int, str]) -> pa.Array:
+    data_type = arrow_field(column).type
+    if values is None:
+        values = [None] * count
+    array = _whole(column.data_type.name, values)
+    if array is None:
+        array = pa.array(_one_by_one(column, values, faults), data_type)
+    if not column.nullable and array.null_count:
+        for index, missing in enumerate(array.is_null().to_pylist()):
+            if missing:
+                faults.setdefault(index, f"{column.field} is missing")
+    return array
+
+
+def _one_by_one(column: Column, values: Values, faults: dict[int, str]) -> Values:
+    convert = CONVERT[column.data_type.name]
+    converted: Values = []
+    for index, value in enumerate(values):
+        try:
+            converted.append(None if value is None else convert(value))
+        except ValueError as error:
+            converted.append(None)
+            faults.setdefault(index, f"{column.field}: {error}")
+    return converted
+
+
+def _whole(data_type: DataTypeName, values: Values) -> pa.Array | None:
+    """Return all values as one array if each is as clean as its type wants it, else None."""
+    if data_type == "json":
+        return _json_array(values, len(values))
+    if not set(map(type, values)) <= _CLEAN[data_type]:
+        return None
+    try:
+        return _FROM_CLEAN[data_type](values)
+    except (pa.ArrowInvalid, OverflowError):
+        return None
+
+
+def _json_array(values: Values | None, count: int) -> pa.Array:
+    return pa.nulls(count, pa.string()) if values is None else pa.array(map(to_json, values), pa.string(), size=count)
+
+
+def _doubles(values: Values) -> pa.Array | None:
+    array = pa.array(values, pa.float64())
+    return array if pc.all(pc.is_finite(array), min_count=0).as_py() else None
+
+
+def _timestamps(values: Values) -> pa.Array | None:
+    array = pa.array(values, pa.int64())
+    extremes = pc.min_max(array).as_py()
+    if extremes["min"] is None:
+        return array.cast(_UTC)
+    if not _FIRST_MILLISECOND <= extremes["min"] <= extremes["max"] <= _LAST_MILLISECOND:
+        return None
+    in_milliseconds = pc.greater_equal(pc.abs(array), MILLISECONDS_FROM)
+    microseconds = pc.multiply(array, pc.if_else(in_milliseconds, 1_000, 1_000_000))
+    return pc.if_else(pc.equal(array, 0), None, microseconds).cast(_UTC)
+
+
+_CLEAN: dict[DataTypeName, set[type]] = {
+    "bigint": {int, NoneType},
+    "text": {str, NoneType},
+    "bool": {bool, NoneType},
+    "double": {int, float, NoneType},
+    "timestamp": {int, NoneType},
+}
+"""The types of the values that need no conversion one by one."""
+
+_FROM_CLEAN: dict[DataTypeName, Callable[[Values], pa.Array | None]] = {
+    "bigint": partial(pa.array, type=pa.int64()),
+    "text": partial(pa.array, type=pa.string()),
+    "bool": partial(pa.array, type=pa.bool_()),
+    "double": _doubles,
+    "timestamp": _timestamps,
+}

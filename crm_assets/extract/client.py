@@ -1,0 +1,267 @@
+"""HTTP with the CRM: one keep-alive session per resource, the guide's retries, nothing leaked.
+
+Retries happen around each single exchange and include the reading and the shape of the body,
+because a body that is cut off or is not the expected JSON is as much a fault as a 503.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from time import monotonic
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity.wait import wait_random
+
+from crm_assets.apis.api_config import Endpoint, ErrorHandler
+from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedAnswer
+from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.deadline import TookTooLong, Watch
+from crm_assets.extract.json_decoder import parse
+from crm_assets.extract.responses import problem_of, reason_of, retry_after, what_was_lost, without_login
+
+USER_AGENT = f"crm_assets/{version('crm_assets')}"
+MOST_RETRY_AFTER = 300.0
+"""Seconds. A CRM that asks for a longer pause than this is reported instead of waited for."""
+_JITTER = 0.5
+"""Share of the backoff factor that is added at random, so that clients do not come back together."""
+_CHUNK = 1 << 16
+
+_CRM_DOWN = "Nothing to mend here: run it again when the CRM is back."
+_REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
+_CHECK_URL = "Check sources.crm.base_url (.dlt/config.toml or SOURCES__CRM__BASE_URL)."
+_RAISE_THE_LIMIT = (
+    "Its table is untouched. If that is right, raise sources.crm.answer_bytes (SOURCES__CRM__ANSWER_BYTES), "
+    "or ask for smaller pages with sources.crm.page_size."
+)
+_CHECK_LOGIN = (
+    "Check sources.crm.email and sources.crm.api_key "
+    "(.dlt/secrets.toml, or SOURCES__CRM__EMAIL and SOURCES__CRM__API_KEY)."
+)
+
+
+class _Fault(Exception):
+    """One exchange that did not give a page, and may the next time."""
+
+    def __init__(
+        self, why: str, *, status: int | None = None, retry_after: float | None = None, answered: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.status = status
+        self.retry_after = retry_after
+        self.answered = answered
+
+
+class _Page(requests.Response):
+    """A response whose JSON is parsed once, however often it is asked for."""
+
+    def json(self, **kwargs: Any) -> Any:
+        if not hasattr(self, "_parsed"):
+            self._parsed = parse(self.content)
+        return self._parsed
+
+
+class CrmSession(requests.Session):
+    """The session of one resource at a time. Follows redirects on the CRM's own host only.
+
+    Args:
+        resource: name of the resource, for messages.
+        endpoint: its row of the endpoint table, with the defaults filled in.
+        connection: address, login, time-outs, and the event that cancels.
+        traffic: where the cost is counted.
+    """
+
+    max_redirects = 5
+
+    def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
+        super().__init__()
+        self.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
+        self.trust_env = not connection.is_loopback
+        self._connection = connection
+        self._adapter = _RetryingAdapter(connection, traffic)
+        self.mount("http://", self._adapter)
+        self.mount("https://", self._adapter)
+        self.turn_to(resource, endpoint)
+
+    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
+        """Ask for another resource from now on, over the same connection."""
+        self._resource = resource
+        self._adapter.turn_to(resource, endpoint)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send `request`, with retries.
+
+        Raises:
+            CrmError: there is no usable answer; the kind says why.
+        """
+        try:
+            return super().send(request, **options)
+        except requests.TooManyRedirects:
+            raise self._unexpected(f"{without_login(request.url)} redirects in circles") from None
+
+    def get_redirect_target(self, response: requests.Response) -> str | None:
+        """Return where `response` redirects to, None if it does not.
+
+        Raises:
+            UnexpectedAnswer: it redirects to another host, which must not see the login.
+        """
+        target = super().get_redirect_target(response)
+        if target is None:
+            return None
+        came_from = f"HTTP {response.status_code} from {without_login(response.url)}"
+        try:
+            here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
+            place = (there.scheme, there.hostname, there.port)
+        except ValueError:
+            raise self._unexpected(f"{came_from} redirects to an address that is none") from None
+        if place == (here.scheme, here.hostname, here.port) or place[:2] == ("https", here.hostname):
+            return target
+        raise self._unexpected(
+            f"{came_from} redirects to another place, {there.scheme}://{there.netloc.rpartition('@')[2]}; "
+            "the login was not sent there",
+            f"If the CRM has moved, set the new address. {_CHECK_URL}",
+        )
+
+    def _unexpected(self, why: str, advice: str = _CHECK_URL) -> UnexpectedAnswer:
+        return UnexpectedAnswer(self._resource, self._connection.masked(why), advice)
+
+
+class _RetryingAdapter(HTTPAdapter):
+    def __init__(self, connection: Connection, traffic: Traffic) -> None:
+        super().__init__()
+        self._watch = Watch()
+        self._watch.over(self.poolmanager)
+        self._connection = connection
+        self._traffic = traffic
+
+    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
+        self._resource = resource
+        self._selector = endpoint["data_selector"]
+        self._handler = endpoint["error_handler"]
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # those have connections of their own kind
+            self._watch.over(manager)
+        return manager
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.__class__ = _Page  # requests has no hook for the class of a response
+        return response
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        started = monotonic()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Fault),
+            stop=self._is_enough,
+            wait=self._pause,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._exchange, request, verify=verify, cert=cert, proxies=proxies)
+        except _Fault as fault:
+            attempts = retrying.statistics["attempt_number"]
+            why = (
+                f"{fault} from {without_login(request.url)} after {attempts} "
+                f"attempt{'s' * (attempts > 1)} in {monotonic() - started:.0f} s"
+            )
+            if _is_too_long(fault):
+                why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
+            if fault.answered:
+                raise self._error(UnexpectedAnswer, why, _REPORT_IT, fault.status) from None
+            raise self._error(CrmUnavailable, why, _CRM_DOWN, fault.status) from None
+
+    def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        self._stop_if_cancelled()
+        self._traffic.requests += 1
+        timeout = (self._connection.connect_timeout, self._connection.read_timeout)
+        try:
+            with self._watch.limit(self._connection.answer_seconds):
+                response = super().send(request, stream=True, timeout=timeout, **options)
+                response._content = self._read(response)
+        except TookTooLong:
+            raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s") from None
+        except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+            why = f"no safe connection to {without_login(request.url)}: {reason_of(error)}"
+            raise self._error(UnexpectedAnswer, why, _CHECK_URL) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise _Fault(what_was_lost(error, self._connection)) from None
+        self._judge(response)
+        return response
+
+    def _read(self, response: requests.Response) -> bytes:
+        chunks = []
+        size = 0
+        # Not iter_content: that waits until a chunk is full, however slowly the bytes come.
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
+            self._stop_if_cancelled()
+            chunks.append(chunk)
+            size += len(chunk)
+            self._traffic.bytes += len(chunk)
+            if size > self._connection.answer_bytes:
+                why = f"more than {self._connection.answer_bytes:,} bytes from {without_login(response.url)}"
+                raise self._error(UnexpectedAnswer, why, _RAISE_THE_LIMIT)
+        response.raw.release_conn()
+        return b"".join(chunks)
+
+    def _judge(self, response: requests.Response) -> None:
+        status = response.status_code
+        why = f"HTTP {status} from {without_login(response.url)}"
+        if status in (401, 403):
+            raise self._error(LoginRefused, f"{why}: login refused", _CHECK_LOGIN, status)
+        if status in self._handler["retry_on_status_codes"]:
+            raise _Fault(f"HTTP {status}", status=status, retry_after=retry_after(response))
+        if status >= 400:
+            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedAnswer, _CHECK_URL)
+            raise self._error(kind, why, advice, status)
+        if not response.is_redirect:
+            if problem := problem_of(response, self._selector, self._connection):
+                raise _Fault(f"HTTP {status} with {problem}", status=status, answered=True)
+            self._traffic.pages += 1
+
+    def _error(self, kind: type[CrmError], why: str, advice: str, status: int | None = None) -> CrmError:
+        return kind(self._resource, self._connection.masked(why), advice, status=status)
+
+    def _is_enough(self, state: RetryCallState) -> bool:
+        return _is_too_long(_fault_of(state)) or stop_after_attempt(self._handler["max_retries"] + 1)(state)
+
+    def _pause(self, state: RetryCallState) -> float:
+        self._traffic.retries += 1
+        asked = _fault_of(state).retry_after
+        return _backoff(self._handler)(state) if asked is None else asked
+
+    def _sleep(self, seconds: float) -> None:
+        self._connection.cancelled.wait(seconds)
+
+    def _stop_if_cancelled(self) -> None:
+        if self._connection.cancelled.is_set():
+            raise Cancelled(f"{self._resource}: reading was cancelled.")
+
+
+def _backoff(handler: ErrorHandler) -> Any:
+    factor = handler["backoff_factor"]
+    return wait_exponential(multiplier=factor, exp_base=2) + wait_random(0, factor * _JITTER)
+
+
+def _fault_of(state: RetryCallState) -> _Fault:
+    fault = state.outcome.exception() if state.outcome else None
+    if not isinstance(fault, _Fault):
+        raise TypeError("only faults are retried")
+    return fault
+
+
+def _is_too_long(fault: _Fault) -> bool:
+    return fault.retry_after is not None and fault.retry_after > MOST_RETRY_AFTER

@@ -1,0 +1,87 @@
+"""What an answer of the CRM, or its absence, means in words. Nothing here sends anything."""
+
+from email.utils import parsedate_to_datetime
+from functools import reduce
+from time import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from crm_assets.extract.connection import Connection
+from crm_assets.extract.redaction import beginning
+
+_EXCERPT = 120
+
+
+def problem_of(response: requests.Response, selector: str, connection: Connection) -> str | None:
+    """Return what is wrong with the body of `response`, without the login; None if `selector` finds a list in it."""
+    content = response.content.lstrip()
+    if not content:
+        return "an empty body"
+    if content[:1] == b"<":
+        return "an HTML page instead of JSON"
+    try:
+        body = response.json()
+    except ValueError:
+        return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content, connection)})"
+    found = select(body, selector)
+    if isinstance(found, list):
+        return None
+    if found is None:
+        return f"no list under `{selector}` in the JSON ({_excerpt(content, connection)})"
+    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content, connection)})"
+
+
+def select(body: Any, selector: str) -> Any:
+    """Return what `selector`, a path of keys joined by dots, finds in `body`; None if nothing is there."""
+    return reduce(lambda part, key: part.get(key) if isinstance(part, dict) else None, selector.split("."), body)
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Return how many seconds `response` asks to be left alone; None if it does not."""
+    header = response.headers.get("Retry-After", "").strip()
+    try:
+        if header.isascii() and header.isdigit():
+            return float(header)
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def what_was_lost(error: requests.RequestException | urllib3.exceptions.HTTPError, connection: Connection) -> str:
+    """Return what became of a request that got no whole answer."""
+    match error:
+        case requests.ConnectTimeout():
+            return f"no connection within {connection.connect_timeout:g} s"
+        case requests.ReadTimeout() | urllib3.exceptions.ReadTimeoutError():
+            return f"no answer within {connection.read_timeout:g} s"
+        case requests.exceptions.ProxyError():
+            return f"the proxy did not connect ({reason_of(error)})"
+        case urllib3.exceptions.ProtocolError() | urllib3.exceptions.DecodeError():
+            return "a body that was cut off"
+        case _:
+            return f"no connection ({reason_of(error)})"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what the operating system said: the innermost cause, without the layers around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        wrapped = getattr(error, "reason", None)
+        arguments = [argument for argument in error.args if isinstance(argument, BaseException)]
+        inner = wrapped if isinstance(wrapped, BaseException) else next(iter(arguments), error.__cause__)
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def without_login(url: str | None) -> str:
+    """Return `url` without login and query."""
+    parts = urlsplit(url or "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"
+
+
+def _excerpt(content: bytes, connection: Connection) -> str:
+    text = beginning(content, _EXCERPT, connection.email, connection.api_key)
+    return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"

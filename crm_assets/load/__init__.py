@@ -1,0 +1,1 @@
+"""Complete listings into the warehouse, in one dlt run."""

@@ -1,0 +1,181 @@
+"""Load complete listings into the warehouse in one dlt pipeline run."""
+
+import errno
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import dlt
+from dlt.common.destination import Destination
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.destinations.exceptions import DatabaseException
+from dlt.extract import DltResource, DltSource
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.extract.spool import Spooled
+from crm_assets.load.deletes import REJECTED_TABLE, Gone, Policy, forget_repeated, gone, settle
+from crm_assets.load.scd2 import history
+from crm_assets.models.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
+
+PIPELINE = "crm"
+_REJECTED_COLUMNS: TTableSchemaColumns = {
+    "resource": {"name": "resource", "data_type": "text", "nullable": False},
+    "record_id": {"name": "record_id", "data_type": "text", "nullable": True},
+    "reason": {"name": "reason", "data_type": "text", "nullable": False},
+    "record": {"name": "record", "data_type": "json", "nullable": False},
+}
+
+
+_DLT_CONFIG = {
+    "normalize.parquet_normalizer.add_dlt_load_id": True,
+    "load.truncate_staging_dataset": True,  # a second copy of the CRM would stay in the warehouse
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One load package that is in the warehouse, whole."""
+
+    load_id: str
+    seconds: float
+    pipeline: dlt.Pipeline
+    listings: Mapping[str, Spooled]
+    """What was loaded of each resource: each record once."""
+    gone: Mapping[str, Gone]
+    """What each table had that its listing has not."""
+    held_back: frozenset[str]
+    """Resources whose deletes were so doubtful that none was carried out."""
+
+
+def load(
+    listings: Sequence[Spooled],
+    policies: Mapping[str, Policy],
+    destination: Destination[Any, Any],
+    dataset: str,
+    directory: Path,
+) -> Loaded:
+    """Merge the rows of `listings` into their tables, append their rejected records, and carry out the deletes.
+
+    Args:
+        listings: complete listings.
+        policies: what is done beside merging, for each of them.
+        destination: any dlt SQL destination that takes parquet.
+        dataset: name of the dataset (schema) of the tables.
+        directory: where dlt keeps its files during this load. It must be new: what an earlier, broken
+            load left in dlt's directory would be loaded first, and instead. State comes from the destination.
+
+    Raises:
+        WarehouseError: the warehouse refused the load.
+        DiskError: a file could not be written.
+    """
+    started, moment = monotonic(), datetime.now(UTC)
+    newest = [listing.newest() for listing in listings]
+    pipeline = dlt.pipeline(
+        PIPELINE,
+        destination=destination,
+        dataset_name=dataset,
+        pipelines_dir=str(directory / "dlt"),
+    )
+    try:
+        with pipeline.sql_client() as client:
+            missing = {listing.resource: gone(client, listing) for listing in listings}
+        held_back = frozenset(name for name, one in missing.items() if one.is_doubtful(policies[name]))
+        with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
+            source = _spooled_source(newest, policies, held_back, moment)
+            load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
+        with pipeline.sql_client() as client:
+            for listing in newest:
+                name, deletes = listing.resource, policies[listing.resource].deletes
+                # A row that was flagged before the setting was `remove` is not missing any more.
+                if (missing[name].missing or deletes == "remove") and name not in held_back:
+                    settle(client, name, deletes, load_id, moment)
+                if listing.rejected_rows:
+                    forget_repeated(client, name, load_id)
+    except (PipelineStepFailed, DatabaseException) as error:
+        raise _explained(error, dataset) from error
+    by_name = {listing.resource: listing for listing in newest}
+    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, held_back)
+
+
+def _spooled_source(
+    listings: Sequence[Spooled], policies: Mapping[str, Policy], held_back: Collection[str], moment: datetime
+) -> DltSource:
+    @dlt.source(name=PIPELINE)
+    def crm() -> list[DltResource]:
+        versions = [
+            # A record that was listed and cannot be a row has not ended either.
+            history(one, _hints(one), moment, retire=one.resource not in held_back and not one.rejected_rows)
+            for one in listings
+            if policies[one.resource].history
+        ]
+        return [*map(_rows, listings), *versions, _rejected(listings)]
+
+    return crm()
+
+
+def _rows(listing: Spooled) -> DltResource:
+    return dlt.resource(
+        listing.tables(),
+        name=listing.resource,
+        primary_key="id",
+        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
+        columns={**_hints(listing), DELETED_AT: deleted_at_hint()},
+    )
+
+
+def _hints(listing: Spooled) -> TTableSchemaColumns:
+    declared = dlt_columns(listing.resource)
+    return {**declared, **{name: undeclared_hint(name) for name in listing.schema.names if name not in declared}}
+
+
+def _rejected(listings: Sequence[Spooled]) -> DltResource:
+    with_rejected = [listing for listing in listings if listing.rejected] or listings[:1]
+    tables = chain.from_iterable(listing.rejected_tables() for listing in with_rejected)
+    return dlt.resource(tables, name=REJECTED_TABLE, write_disposition="append", columns=_REJECTED_COLUMNS)
+
+
+@contextmanager
+def _json_as_text_is_meant() -> Iterator[None]:
+    """Keep dlt from warning, once per table, that a column hint says JSON where Arrow says text."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "merging arrow schema with dlt schema" not in record.getMessage()
+
+    logger = logging.getLogger("dlt")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
+
+
+def _explained(error: Exception, dataset: str) -> CrmAssetsError:
+    causes = list(_causes(error))
+    texts = [str(cause) for cause in causes]
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if any(os.strerror(number) in text for text in texts):
+            return DiskError.of(OSError(number, os.strerror(number)), f"loading into {dataset}")
+    if any("Out of Memory" in text or "failed to allocate" in text for text in texts):
+        return WarehouseError(
+            f"Loading into {dataset} needs more memory than DuckDB was given. Raise warehouse.memory_limit "
+            "(.dlt/config.toml, or WAREHOUSE__MEMORY_LIMIT); tables that were not reached are as they were."
+        )
+    step = f" in dlt's step {error.step}" if isinstance(error, PipelineStepFailed) else ""
+    return WarehouseError(
+        f"Loading into {dataset} failed{step}: {texts[-1]} "
+        "Tables that were not reached are as they were; the next run loads everything again."
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

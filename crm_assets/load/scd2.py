@@ -1,0 +1,67 @@
+"""Every version of a record: the second table `<resource>_history`, which dlt keeps as a slowly changing dimension."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.extract import DltResource
+
+from crm_assets.extract.spool import COUNT, Spooled
+from crm_assets.models.columns import columns_of
+
+VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
+"""Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
+_VERSION = "_dlt_row_version"
+
+
+def history_table(resource: str) -> str:
+    """Return the name of the table with all versions of the records of `resource`."""
+    return f"{resource}_history"
+
+
+def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *, retire: bool) -> DltResource:
+    """Return the dlt resource of the versions of `listing`.
+
+    Args:
+        listing: a complete listing.
+        columns: the hints of its columns.
+        moment: when versions that are not the same any more ended, and the new ones began.
+        retire: whether records that are not in the listing end; if not, only changed ones do.
+    """
+    strategy: Any = {
+        "disposition": "merge",
+        "strategy": "scd2",
+        "validity_column_names": [VALID_FROM, VALID_TO],
+        "row_version_column_name": _VERSION,
+        "boundary_timestamp": moment,
+    }
+    return dlt.resource(
+        _versions(listing),
+        name=history_table(listing.resource),
+        write_disposition=strategy,
+        # The hint of a column, not the argument: dlt stores it in the schema, and an empty one takes nothing back.
+        columns={
+            name: {**hint, "primary_key": False, "merge_key": name == "id" and not retire}
+            for name, hint in columns.items()
+        },
+    )
+
+
+def _versions(listing: Spooled) -> Iterator[pa.Table]:
+    of_the_listing = any(column.name == COUNT for column in columns_of(listing.resource))  # not of the record it is on
+    for table in listing.tables():
+        texts = _texts(table.drop_columns([COUNT]) if of_the_listing else table)
+        versions = [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]
+        yield table.append_column(_VERSION, pa.array(versions, pa.string()))
+
+
+def _texts(table: pa.Table) -> pa.ChunkedArray:
+    """Return each row as text, the same for the same values, whichever columns without a value there are beside."""
+    names = sorted(table.column_names)
+    parts = [pc.binary_join_element_wise(name, pc.cast(table[name], pa.string()), "=") for name in names]
+    return pc.binary_join_element_wise(*parts, "\x1f", null_handling="skip")

@@ -1,0 +1,114 @@
+"""Columns, derived from the models: what dlt and Arrow are told about a table."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+
+from crm_assets.models import MODELS
+from crm_assets.models.record import DataType, Reference, data_type_of, marks_of
+from crm_assets.models.values import DataTypeName
+
+LOAD_ID = "_dlt_load_id"
+"""The column in which dlt says which load last brought the row."""
+
+DELETED_AT = "_deleted_at"
+"""The column that says which load first missed the record in the CRM's listing; NULL while it is there."""
+
+OTHER_FIELDS = "other_fields"
+"""The column for the undeclared fields that are too many for a column each."""
+
+RESERVED_PREFIX = "_dlt"
+"""Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
+
+_ARROW: dict[DataTypeName, pa.DataType] = {
+    "bigint": pa.int64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "double": pa.float64(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "json": pa.string(),
+}
+_NAMING = NamingConvention()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column: its name in the warehouse, the CRM's field, type, nullability, meaning."""
+
+    name: str
+    field: str
+    data_type: DataType
+    nullable: bool
+    description: str
+    marks: tuple[Any, ...] = ()
+    """What else the model says: limits, references, plans."""
+
+    @property
+    def reference(self) -> str | None:
+        """The resource that the column's ids refer to, if they do."""
+        return next((mark.resource for mark in self.marks if isinstance(mark, Reference)), None)
+
+
+@cache
+def columns_of(resource: str) -> tuple[Column, ...]:
+    """Return the declared columns of `resource`, the primary key first."""
+    return tuple(
+        Column(
+            name=column_name(field),
+            field=field,
+            data_type=data_type_of(MODELS[resource], field),
+            nullable=not info.is_required(),
+            description=info.description or "",
+            marks=tuple(marks_of(MODELS[resource], field)),
+        )
+        for field, info in MODELS[resource].model_fields.items()
+    )
+
+
+@cache
+def column_name(field: str) -> str:
+    """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
+    name = _NAMING.normalize_identifier(field) if field.strip() else "unnamed"
+    ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, OTHER_FIELDS)
+    return f"crm_{name.lstrip('_')}" if ours else name
+
+
+def dlt_columns(resource: str) -> TTableSchemaColumns:
+    """Return the column hints of `resource` for dlt."""
+    return {column.name: _hint(column) for column in columns_of(resource)}
+
+
+def deleted_at_hint() -> TColumnSchema:
+    """Return the hint of the column that says since when a record is gone."""
+    return {"name": DELETED_AT, "data_type": "timestamp", "nullable": True}
+
+
+def undeclared_hint(name: str) -> TColumnSchema:
+    """Return the hint of a column that no model declares: JSON holds whatever the CRM sends."""
+    return {"name": name, "data_type": "json", "nullable": True}
+
+
+def arrow_field(column: Column) -> pa.Field:
+    """Return the Arrow field of `column`; JSON travels as text."""
+    return pa.field(column.name, _ARROW[column.data_type.name], nullable=column.nullable)
+
+
+def undeclared_field(name: str) -> pa.Field:
+    """Return the Arrow field of a column that no model declares."""
+    return pa.field(name, _ARROW["json"])
+
+
+def _hint(column: Column) -> TColumnSchema:
+    hint: TColumnSchema = {
+        "name": column.name,
+        "data_type": column.data_type.name,
+        "nullable": column.nullable,
+        "description": column.description,
+    }
+    if not column.nullable:
+        hint["primary_key"] = True
+    return hint

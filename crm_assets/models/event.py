@@ -1,0 +1,22 @@
+"""Events."""
+
+from typing import Any
+
+from pydantic import Field
+
+from crm_assets.models.record import Bool, Nested, PlannedSeconds, Record, Seconds, Text
+from crm_assets.models.shapes import User
+
+
+class Event(Record):
+    """An appointment in the calendar of a user."""
+
+    title: Text | None = Field(None, description="Title of the appointment.")
+    start: PlannedSeconds | None = Field(None, description="When it begins.")
+    end: PlannedSeconds | None = Field(None, description="When it ends.")
+    allDay: Bool | None = Field(None, description="Whether it takes the whole day.")
+    is_event_starred: Bool | None = Field(None, description="Whether the user has starred it.")
+    color: Text | None = Field(None, description="Colour in the calendar; the CRM uses it for the priority.")
+    created_time: Seconds | None = Field(None, description="When the appointment was made.")
+    contacts: Nested[list[Any]] | None = Field(None, description="The contacts that take part.")
+    owner: Nested[User] | None = Field(None, description="User in whose calendar it is.")

@@ -1,0 +1,90 @@
+"""What every record has in common, and the words in which a model speaks of its columns."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
+
+from crm_assets.models.values import CONVERT, DataTypeName
+
+
+@dataclass(frozen=True)
+class DataType:
+    """The column type of a field, in dlt's terms. `unit` is the one in which the CRM sends a time."""
+
+    name: DataTypeName
+    unit: Literal["s", "ms"] | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sensible number is: from `low` to `high`, None for no limit. Checked in the warehouse, not at the door."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Contains:
+    """A piece that every sensible text of the field contains."""
+
+    piece: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A time that people plan or the CRM shifts, so that it may lie in the future or long ago."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The field holds an identifier, or a list of them, of another resource."""
+
+    resource: str
+
+
+Shape = TypeVar("Shape")
+
+BigInt = Annotated[int, DataType("bigint")]
+Text = Annotated[str, DataType("text")]
+Bool = Annotated[bool, DataType("bool")]
+Double = Annotated[float, DataType("double")]
+Seconds = Annotated[datetime, DataType("timestamp", "s")]
+Milliseconds = Annotated[datetime, DataType("timestamp", "ms")]
+PlannedSeconds = Annotated[datetime, DataType("timestamp", "s"), Planned()]
+Percent = Annotated[int, DataType("bigint"), Limits(0, 100)]
+Size = Annotated[int, DataType("bigint"), Limits(0)]
+Amount = Annotated[float, DataType("double"), Limits(0)]
+Email = Annotated[str, DataType("text"), Contains("@")]
+CompanyId = Annotated[str, DataType("text"), Reference("companies")]
+ContactId = Annotated[int, DataType("bigint"), Reference("contacts")]
+ContactIds = Annotated[list[str], DataType("json"), Reference("contacts"), SkipValidation]
+DealIds = Annotated[list[str], DataType("json"), Reference("deals"), SkipValidation]
+Nested = Annotated[Shape, DataType("json"), SkipValidation]
+"""A nested value: its shape is what the CRM usually sends, and is not enforced."""
+
+
+class Record(BaseModel):
+    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _undo_habits(cls, value: Any, info: ValidationInfo) -> Any:
+        data_type = data_type_of(cls, str(info.field_name))
+        return value if value is None or data_type.name == "json" else CONVERT[data_type.name](value)
+
+
+def data_type_of(model: type[Record], field: str) -> DataType:
+    """Return the column type that `model` declares for `field`."""
+    return next(mark for mark in marks_of(model, field) if isinstance(mark, DataType))
+
+
+def marks_of(model: type[Record], field: str) -> list[Any]:
+    """Return all that `model` says about `field` beside its Python type."""
+    info = model.model_fields[field]
+    return [*info.metadata, *(mark for part in get_args(info.annotation) for mark in get_args(part)[1:])]

@@ -1,7 +1,0 @@
-"""Companies."""
-
-from crm_assets.schemas.person import Person
-
-
-class Company(Person):
-    """A company in the CRM. Its name, address and web site are in `properties`."""

@@ -1,0 +1,229 @@
+"""The `crm-assets` command as a script sees it."""
+
+import re
+import signal
+import subprocess
+import sys
+from itertools import takewhile
+from pathlib import Path
+from socket import socket
+
+import dagster as dg
+import duckdb
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from crm_assets.cli.main import AUTOMATION_OFF
+from crm_assets.orchestration.run_history import latest_by_resource
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import COMMAND, SMALL, Command
+
+
+@pytest.fixture
+def process(settings: dict[str, str], tmp_path: Path) -> Command:
+    """Command `crm-assets` in a process of its own, as a shell does."""
+
+    def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [COMMAND, *arguments], env=settings | changes, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Command, tmp_path: Path) -> None:
+    done = process("sync")
+    assert done.returncode == 0, done.stderr
+    tables, _, checks = done.stdout.partition("\n\n")
+    head, *lines = [line.split() for line in tables.splitlines()]
+    assert checks.startswith("Checks: ")
+    assert " 0 errors." in checks
+    assert head == ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
+    assert {line[0]: int(line[1]) for line in lines} == SMALL
+    assert lines[0][-1] == "warehouse.crm.contacts"
+    with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as warehouse:
+        assert warehouse.execute("SELECT count(*) FROM crm.contacts").fetchall() == [(250,)]
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_sync_loads_only_what_is_named(crm_assets: Command) -> None:
+    done = crm_assets("sync", "deals", "notes")
+    tables, _, checks = done.stdout.partition("\n\n")
+    assert [line.split()[0] for line in tables.splitlines()] == ["resource", "deals", "notes"]
+    assert checks.startswith("Checks: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "fault", "code", "words"),
+    [
+        (["sync", "leads"], {}, None, 2, "Unknown resource: leads. Known: contacts"),
+        (["sync"], {"SOURCES__CRM__BASE_URL": "api.example.com"}, None, 2, "sources.crm.base_url cannot be used"),
+        (["sync"], {"SOURCES__CRM__API_KEY": "wr0ng"}, None, 3, "sources.crm.api_key"),
+        (["sync", "deals", "notes"], {}, Fault("deals", "html"), 1, "deals: HTTP 200 with an HTML page"),
+        (["ping"], {"SOURCES__CRM__API_KEY": "wr0ng"}, None, 3, "sources.crm.api_key"),
+        (["ping"], {}, Fault("deals", "status"), 4, "HTTP 503"),
+        (["ping"], {"SOURCES__CRM__BASE_URL": "http://127.0.0.1:1"}, None, 4, "Connection refused"),
+        (["sync", "--nonsense"], {}, None, 2, "No such option"),
+    ],
+)
+def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
+    crm_assets: Command,
+    sandbox: Sandbox,
+    arguments: list[str],
+    changes: dict[str, str],
+    fault: Fault | None,
+    code: int,
+    words: str,
+) -> None:
+    if fault:
+        sandbox.fault(fault)
+    done = crm_assets(*arguments, **changes)
+    assert words in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "wr0ng" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "words"),
+    [
+        (["sync", "deals"], {"CHECKS__REJECTED_SHARE": "5"}, 2, "checks.rejected_share cannot be used"),
+        (["sync", "deals"], {"WAREHOUSE__DESTINATION": "foo"}, 2, "dlt knows no destination 'foo'"),
+        (
+            ["report", "--output", "/nowhere/report.html", "--format", "html"],
+            {},
+            6,
+            "/nowhere/report.html: No such file",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_line_before_anything_is_loaded(
+    crm_assets: Command, tmp_path: Path, arguments: list[str], changes: dict[str, str], code: int, words: str
+) -> None:
+    done = crm_assets(*arguments, **changes)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+
+
+def test_a_settings_file_that_is_no_toml_is_named(process: Command, tmp_path: Path) -> None:
+    (tmp_path / ".dlt").mkdir()
+    (tmp_path / ".dlt" / "secrets.toml").write_text("[sources.crm\napi_key =")
+    done = process("ping", DLT_PROJECT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path}/.dlt/secrets.toml" in done.stderr
+    assert "it is no TOML" in done.stderr
+
+
+def test_sync_names_the_process_that_has_the_warehouse_open(process: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")):
+        done = process("sync", "notes", WAREHOUSE__LOCK_TIMEOUT="0")
+    assert done.returncode == 5
+    assert "warehouse.lock_timeout" in done.stderr
+
+
+def test_ping_shows_what_each_resource_answered(crm_assets: Command, sandbox: Sandbox) -> None:
+    done = crm_assets("ping")
+    assert done.returncode == 0
+    address, _, *lines = done.stdout.splitlines()
+    assert address == sandbox.base_url
+    assert {line.split()[0]: line.split()[1:3] for line in lines} == {
+        name: ["ok", str(min(count, 100) if name in ("contacts", "companies", "deals", "campaigns") else count)]
+        for name, count in SMALL.items()
+    }
+    assert set(sandbox.requests.values()) == {1}
+
+
+def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_it_was(
+    sandbox: Sandbox, settings: dict[str, str], tmp_path: Path
+) -> None:
+    asked = sandbox.fault(Fault("notes", "hang"))
+    with subprocess.Popen(
+        [COMMAND, "sync"], env=settings, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()  # progress of the listing that hangs: the others are read
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    asked.release.set()
+    assert process.returncode == 130
+    assert "Cancelled" in said
+    assert not (tmp_path / "data" / "warehouse.duckdb").exists()
+    assert not list((tmp_path / "data" / "runs").iterdir())
+    with dg.DagsterInstance.from_config(settings["DAGSTER_HOME"]) as instance:
+        assert instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])) == 1
+        assert not latest_by_resource(instance)  # who ended it needs no message
+
+
+def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(crm_assets: Command) -> None:
+    done = crm_assets("--help")
+    for word in ("sync", "ping", "sandbox", "dev", "130"):
+        assert word in done.stdout
+    imported = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, crm_assets.cli.main; print('dagster' in sys.modules, 'dlt' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.split() == ["False", "False"]
+
+
+def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Command, tmp_path: Path) -> None:
+    done = crm_assets("sync", "milestone", "campaigns", SOURCES__CRM__BASE_URL="sandbox", SANDBOX__PORT="1")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"warehouse\.\S+", done.stdout) == [
+        "warehouse.crm_sandbox.milestone",
+        "warehouse.crm_sandbox.campaigns",
+    ]
+
+
+@pytest.mark.long
+def test_dev_opens_the_ui_beside_the_sandbox_and_ends_whole_on_sigterm(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    ui, crm = free_port(), free_port()
+    as_in_the_background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # a shell leaves SIGINT ignored there
+    with subprocess.Popen(
+        [*as_in_the_background, COMMAND, "dev", "--port", str(ui)],
+        env=settings | {"SOURCES__CRM__BASE_URL": "sandbox", "SANDBOX__PORT": str(crm)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            said = list(takewhile(lambda line: "Serving dagster-webserver" not in line, process.stdout))
+            assert f"CRM at http://127.0.0.1:{crm}, Dagster at http://127.0.0.1:{ui}\n" in said
+            assert f"{AUTOMATION_OFF}\n" in said
+            assert requests.get(f"http://127.0.0.1:{crm}/", timeout=10).headers["Server"] == "crm-assets-sandbox"
+            with requests.Session() as session:  # it says so just before it listens
+                session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
+                assert session.get(f"http://127.0.0.1:{ui}/server_info", timeout=10).status_code == 200
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    assert process.returncode == 0
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{crm}/", timeout=1)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(process: Command) -> None:
+    done = process("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
+    assert done.returncode == 2
+    assert done.stderr.startswith("automation.timezone cannot be used: 'Mars/Olympus' is no time zone")

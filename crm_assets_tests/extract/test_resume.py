@@ -1,0 +1,262 @@
+"""A listing that breaks off goes on from its last good page, and never becomes a wrong one."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from threading import Event
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from crm_assets.apis.api_config import EndpointTable
+from crm_assets.errors import CrmError, said_on_purpose
+from crm_assets.extract.checkpoints import Shelf, asked, remove_old
+from crm_assets.extract.connection import Connection
+from crm_assets.extract.listing import ListingReader, Terms
+from crm_assets.extract.spool import Spooled
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL, SMALL, Command, Materialize, Warehouse
+
+Read = Callable[..., Spooled]
+
+
+class Reading:
+    """Reads contacts, 250 records in three pages, attempt after attempt."""
+
+    def __init__(self, table: EndpointTable, connection: Connection, directory: Path) -> None:
+        self.table = table
+        self.connection = connection
+        self.directory = directory
+        self.said: list[str] = []
+        self.reader: ListingReader | None = None
+
+    def read(self, within: float = 3600.0, **changes: Any) -> Spooled:
+        """Make one attempt."""
+        connection = replace(self.connection, **changes)
+        shelf = Shelf(self.directory / "crm.contacts", asked(connection), within)
+        row = next(row for row in self.table["resources"] if row["name"] == "contacts")
+        self.reader = ListingReader(self.table, row, connection, Terms(self.directory, shelf), self.said.append)
+        return self.reader.read()
+
+
+@pytest.fixture
+def contacts(impatient: EndpointTable, connection: Connection, tmp_path: Path) -> Reading:
+    """The listing of contacts."""
+    return Reading(impatient, connection, tmp_path)
+
+
+def ids(listing: Spooled) -> list[int]:
+    return [record_id for table in listing.tables() for record_id in table["id"].to_pylist()]
+
+
+def expected(sandbox: Sandbox) -> list[int]:
+    return [int(record["id"]) for record in sandbox.crm.records("contacts")]
+
+
+def cursors(sandbox: Sandbox) -> list[str]:
+    return [seen.query.get("cursor", "") for seen in sandbox.log]
+
+
+def break_off(contacts: Reading, sandbox: Sandbox, after: int = 2) -> None:
+    """Read `after` pages and break off."""
+    sandbox.fault(Fault("contacts", "status", after=after, status=503))
+    with pytest.raises(Exception, match="HTTP 503"):
+        contacts.read()
+    sandbox.clear_faults()
+
+
+def test_it_goes_on_from_the_last_good_page_and_says_so(contacts: Reading, sandbox: Sandbox) -> None:
+    break_off(contacts, sandbox)
+    before = sandbox.requests.total()
+    listing = contacts.read()
+    assert sandbox.requests.total() == before + 1
+    assert ids(listing) == expected(sandbox)
+    assert listing.rows == SMALL["contacts"]
+    [said] = contacts.said
+    assert said.startswith("contacts: going on after 200 records, in the listing that broke off; it began at ")
+    assert contacts.reader
+    assert (contacts.reader.records, contacts.reader.resumed) == (250, 200)
+
+
+def test_columns_and_types_of_the_first_half_are_still_known(contacts: Reading, sandbox: Sandbox) -> None:
+    first = expected(sandbox)[0]
+    sandbox.crm.update("contacts", first, onlyHere=[1])
+    sandbox.crm.replace("contacts", 1, {"id": "x"})
+    break_off(contacts, sandbox)
+    listing = contacts.read()
+    assert "only_here" in listing.schema.names
+    assert listing.fields["onlyHere"] == ["array"]
+    assert (listing.rows, listing.rejected_rows) == (249, 1)
+    rows = {row["id"]: row for table in listing.tables() for row in table.to_pylist()}
+    assert rows[first]["only_here"] == "[1]"
+
+
+def test_a_cursor_that_the_crm_takes_no_more_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault(Fault("contacts", "status", times=4, status=500))
+    assert ids(contacts.read()) == expected(sandbox)
+    assert contacts.said[1] == "contacts: the CRM takes that cursor no more; reading from the beginning."
+    assert cursors(sandbox)[-3] == ""
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_crm_that_is_down_at_the_second_attempt_does_not_cost_the_pages_of_the_first(
+    contacts: Reading, sandbox: Sandbox, status: int
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault(Fault("contacts", "status", status=status))
+    with pytest.raises(Exception, match=f"HTTP {status}"):
+        contacts.read()
+    sandbox.clear_faults()
+    before = sandbox.requests.total()
+    assert ids(contacts.read()) == expected(sandbox)
+    assert sandbox.requests.total() == before + 1
+
+
+def test_a_second_break_goes_on_from_there(contacts: Reading, sandbox: Sandbox) -> None:
+    break_off(contacts, sandbox, after=1)
+    break_off(contacts, sandbox, after=1)
+    assert ids(contacts.read()) == expected(sandbox)
+    assert [line.split()[4] for line in contacts.said] == ["100", "200"]
+
+
+@pytest.mark.parametrize("changes", [{"within": 0.0}, {"page_size": 50}, {"email": "another@example.com"}])
+def test_a_listing_that_is_too_old_or_another_one_is_read_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox, changes: dict[str, Any]
+) -> None:
+    break_off(contacts, sandbox)
+    seen = len(sandbox.log)
+    try:
+        contacts.read(**changes)
+    except CrmError as error:
+        assert "401" in str(error)  # another e-mail is another login
+    except Exception as error:
+        assert "401" in str(error.__cause__ or error)
+    assert cursors(sandbox)[seen] == ""
+    assert not contacts.said
+
+
+class SetLater(Event):
+    """Is set from the n-th time on that somebody asks."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.left = n
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_listing_that_is_cancelled_at_whatever_moment_loses_no_record(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    moments = 0
+    while True:
+        try:
+            contacts.read(cancelled=SetLater(moments))
+        except Exception as error:
+            assert "cancelled" in str(said_on_purpose(error))
+        else:
+            break
+        assert ids(contacts.read()) == expected(sandbox)
+        rmtree(tmp_path / "crm.contacts")
+        moments += 1
+    assert moments > 6
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "an empty file": lambda folder: os.truncate(folder / "contacts.rows.0.arrows", 0),
+    "a cut file": lambda folder: os.truncate(folder / "contacts.rows.0.arrows", 20_000),
+    "a file that ends after its head": lambda folder: os.truncate(
+        folder / "contacts.rows.0.arrows", len(pa.ipc.open_stream(folder / "contacts.rows.0.arrows").schema.serialize())
+    ),
+    "a cut bookmark": lambda folder: os.truncate(folder / "bookmark.json", 100),
+    "a bookmark without a time zone": lambda folder: (folder / "bookmark.json").write_text(
+        (folder / "bookmark.json").read_text().replace("+00:00", "")
+    ),
+    "a folder for a bookmark": lambda folder: (
+        (folder / "bookmark.json").rename(folder / "before").with_name("bookmark.json").mkdir()
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_a_lost_machine_left_damaged_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path, damage: str
+) -> None:
+    break_off(contacts, sandbox)
+    DAMAGES[damage](tmp_path / "crm.contacts" / "1")
+    assert ids(contacts.read()) == expected(sandbox)
+    assert not contacts.said
+
+
+def test_an_empty_page_for_the_cursor_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault(Fault("contacts", "html", times=1, body='{"data": []}'))
+    assert ids(contacts.read()) == expected(sandbox)
+    assert contacts.said[1] == "contacts: the CRM takes that cursor no more; reading from the beginning."
+
+
+def test_attempts_that_get_nothing_leave_nothing(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
+    for _ in range(3):
+        break_off(contacts, sandbox, after=0)
+    assert len(list((tmp_path / "crm.contacts").iterdir())) == 1
+
+
+def test_a_file_that_is_missing_starts_the_listing_from_the_beginning(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    break_off(contacts, sandbox)
+    next((tmp_path / "crm.contacts").rglob("*.arrows")).unlink()
+    assert ids(contacts.read()) == expected(sandbox)
+    assert not contacts.said
+
+
+def test_what_nobody_goes_on_with_is_removed(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
+    break_off(contacts, sandbox)
+    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 3600.0}.__getitem__)
+    assert (tmp_path / "crm.contacts").exists()
+    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 0.0}.__getitem__)
+    assert not (tmp_path / "crm.contacts").exists()
+
+
+def test_the_step_that_tries_again_goes_on_and_a_loaded_listing_leaves_nothing(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    sandbox.fault(Fault("contacts", "status", after=2, times=1, status=503, retry_after="9999"))
+    assert materialize(["contacts"]).success
+    assert sandbox.requests["contacts"] == 4
+    assert warehouse.tables()["contacts"] == SMALL["contacts"]
+    assert not list((warehouse.path.parent / "unfinished").iterdir())
+
+
+def test_sync_after_a_kill_says_what_it_goes_on_with(
+    crm_assets: Command,
+    settings: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    with Sandbox(SMALL, email=EMAIL, api_key=API_KEY, latency=0.6) as slow:
+        settings["SOURCES__CRM__BASE_URL"] = slow.base_url
+        fault = slow.fault(Fault("contacts", "hang", after=2))
+        with subprocess.Popen(
+            [COMMAND, "sync", "contacts"], env=settings, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            assert "200 records, 2 pages" in process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+        fault.release.set()
+        slow.clear_faults()
+        done = crm_assets("sync", "contacts")
+    assert done.returncode == 0
+    assert "contacts: going on after 100 records, in the listing that broke off" in done.stdout

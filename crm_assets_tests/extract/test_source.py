@@ -1,0 +1,51 @@
+"""`crm_source()` is an ordinary dlt source."""
+
+from pathlib import Path
+
+import dlt
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from crm_assets.errors import EndpointTableError, SettingError
+from crm_assets.extract.source import crm_source
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, EMAIL, Warehouse
+
+
+def test_it_runs_in_a_pipeline_of_its_own_with_the_types_of_the_models(
+    sandbox: Sandbox, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.path.parent.mkdir()
+    sandbox.crm.replace("deals", 0, {"id": "77", "close_date": "1700000000000", "won_date": 0, "expected_value": "5"})
+    pipeline = dlt.pipeline(
+        "my_own", destination="duckdb", dataset_name="mine", pipelines_dir=str(tmp_path / "pipelines")
+    )
+    pipeline.run(crm_source(resources=["deals", "contacts"]))
+    assert warehouse.query("SELECT count(*), count(DISTINCT id) FROM mine.contacts") == [(250, 250)]
+    assert warehouse.query(
+        "SELECT epoch(close_date), won_date, expected_value FROM mine.deals WHERE id = 77 AND contacts IS NULL"
+    ) == [(1700000000.0, None, 5.0)]
+    columns = warehouse.columns("contacts", "mine")
+    assert columns["id"] == "BIGINT"
+    assert columns["created_time"] == "TIMESTAMP WITH TIME ZONE"
+    assert columns["properties"] == "JSON"
+
+
+def test_it_takes_address_and_login_as_arguments_too(sandbox: Sandbox) -> None:
+    source = crm_source(sandbox.base_url, EMAIL, API_KEY, page_size=10, resources=["contacts"])
+    assert len(list(source)) == 250
+    assert sandbox.requests["contacts"] == 25
+
+
+def test_a_resource_that_fails_says_why_through_dlt(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault("deals=404")
+    pipeline = dlt.pipeline("broken", destination="duckdb", pipelines_dir=str(tmp_path))
+    with pytest.raises(PipelineStepFailed, match="deals: HTTP 404 from"):
+        pipeline.extract(crm_source(sandbox.base_url, EMAIL, API_KEY, resources=["deals"]))
+
+
+def test_an_unknown_api_or_resource_is_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(SettingError, match=r"sources\.crm\.api is 'v9'\. Known: v1"):
+        crm_source(sandbox.base_url, EMAIL, API_KEY, api="v9")
+    with pytest.raises(EndpointTableError, match="Unknown resource: leads"):
+        crm_source(sandbox.base_url, EMAIL, API_KEY, resources=["leads"])

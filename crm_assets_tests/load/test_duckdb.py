@@ -1,0 +1,84 @@
+"""The DuckDB file has one writer at a time."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crm_assets.errors import SettingError, WarehouseError, WarehouseLocked
+from crm_assets.load.warehouses.duckdb import held
+
+HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that has the file open until its stdin ends."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "w.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        assert process.stdin
+        process.stdin.close()
+
+
+def test_a_file_that_another_process_holds_is_waited_for_with_a_line(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    said: list[str] = []
+
+    def log(line: str) -> None:
+        said.append(line)
+        assert holder.stdin
+        holder.stdin.close()
+
+    with held(tmp_path / "w.duckdb", memory_limit="1GB", lock_timeout=30, log=log) as connection:
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    assert len(said) == 1
+    assert f"held by process {holder.pid}" in said[0]
+
+
+def test_a_file_that_stays_held_is_an_error_that_names_the_process_and_the_setting(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with (
+        pytest.raises(
+            WarehouseLocked, match=rf"process {holder.pid} \(.*python.*\) for 0 s \(warehouse\.lock_timeout\)"
+        ),
+        held(tmp_path / "w.duckdb", memory_limit="1GB", lock_timeout=0, log=print),
+    ):
+        pass
+
+
+def test_while_it_is_held_no_other_process_can_take_it(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with held(path, memory_limit="1GB", lock_timeout=0, log=print):
+        other = subprocess.run([sys.executable, "-c", HOLD, str(path)], capture_output=True, text=True, check=False)
+    assert "Could not set lock" in other.stderr
+
+
+def test_the_memory_limit_holds_for_every_connection_of_the_process(tmp_path: Path) -> None:
+    with held(tmp_path / "w.duckdb", memory_limit="200MB", lock_timeout=0, log=print) as connection:
+        other = connection.cursor()
+        assert other.execute("SELECT current_setting('memory_limit')").fetchall() == [("190.7 MiB",)]
+
+
+def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    path.write_text("not a database, but long enough to be taken for one" * 100)
+    with (
+        pytest.raises(WarehouseError, match=r"w\.duckdb cannot be opened"),
+        held(path, memory_limit="1GB", lock_timeout=0, log=print),
+    ):
+        pass
+
+
+def test_a_memory_limit_that_duckdb_does_not_take_names_the_setting(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SettingError, match="WAREHOUSE__MEMORY_LIMIT"),
+        held(tmp_path / "w.duckdb", memory_limit="much", lock_timeout=0, log=print),
+    ):
+        pass
