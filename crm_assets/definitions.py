@@ -1,8 +1,8 @@
 """What Dagster loads: composition, nothing else."""
 
-from crm_assets.project import settle
+from crm_assets.project import configure_dlt
 
-settle()
+configure_dlt()
 
 import dagster as dg  # noqa: E402 - dlt, which the imports below bring, must find the project settled
 

@@ -25,7 +25,7 @@ class SettingError(CrmAssetsError):
     reason = "setting"
 
 
-class EndpointTableError(CrmAssetsError):
+class ApiConfigError(CrmAssetsError):
     """The endpoint table has an unknown key, resource or paginator. The message names it."""
 
     reason = "setting"
@@ -62,7 +62,7 @@ class CrmUnavailable(CrmError):
     worth_retrying = True
 
 
-class UnexpectedAnswer(CrmError):
+class UnexpectedResponse(CrmError):
     """The CRM answered, but not with the listing: another status, another shape, a redirect, a cut listing."""
 
     reason = "data"
@@ -86,7 +86,7 @@ class WarehouseLocked(WarehouseError):
     worth_retrying = True
 
 
-class TableBusy(WarehouseError):
+class TableLocked(WarehouseError):
     """Another run loaded the same table for longer than `warehouse.lock_timeout`."""
 
     worth_retrying = True
@@ -107,7 +107,7 @@ class DiskError(CrmAssetsError):
         )
 
 
-def said_on_purpose(error: Exception) -> Exception:
+def unwrap_error(error: Exception) -> Exception:
     """Return the project's own error inside the layers that a library put around it, or else `error`."""
     inner: BaseException | None = error
     while inner is not None:

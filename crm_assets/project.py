@@ -18,7 +18,7 @@ def data_directory() -> Path:
     return Path(os.environ.get("DLT_LOCAL_DIR", ROOT)) / "data"
 
 
-def settle() -> None:
+def configure_dlt() -> None:
     """Make dlt read this project's `.dlt/` and resolve relative paths from its root.
 
     dlt looks for `.dlt/` in the current directory only, while a code location is loaded from any

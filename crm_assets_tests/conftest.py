@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from crm_assets.project import ROOT, settle
+from crm_assets.project import ROOT, configure_dlt
 
-settle()
+configure_dlt()
 
 import dagster as dg  # noqa: E402 - dlt must find the project settled
 import duckdb  # noqa: E402
 
-from crm_assets.apis.api_config import EndpointTable  # noqa: E402
+from crm_assets.apis.api_config import ApiConfig  # noqa: E402
 from crm_assets.apis.v1 import V1  # noqa: E402
 from crm_assets.cli.main import app  # noqa: E402
 from crm_assets.definitions import defs  # noqa: E402
@@ -70,7 +70,7 @@ def connection(sandbox: Sandbox) -> Connection:
 
 
 @pytest.fixture
-def impatient() -> EndpointTable:
+def impatient() -> ApiConfig:
     """The endpoint table of v1 with retries that hardly wait."""
     defaults = V1["resource_defaults"]
     handler = {**defaults["endpoint"]["error_handler"], "backoff_factor": HARDLY_ANY}

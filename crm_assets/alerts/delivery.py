@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 
 from crm_assets.alerts.messages import Message
 from crm_assets.errors import CrmAssetsError
-from crm_assets.extract.deadline import TookTooLong, Watch, limit
+from crm_assets.extract.deadline import Deadline, DeadlineExceeded, limit
 from crm_assets.extract.responses import reason_of
 from crm_assets.settings import AlertSettings
 
@@ -40,12 +40,12 @@ def channels(settings: AlertSettings) -> Mapping[str, Channel]:
 
 
 def _post(address: str, message: Message) -> None:
-    watch = Watch()
+    deadline = Deadline()
     try:
-        with requests.Session() as session, watch.limit(_TIMEOUT):
+        with requests.Session() as session, deadline.limit(_TIMEOUT):
             adapter = session.get_adapter(address)
             if isinstance(adapter, HTTPAdapter):
-                watch.over(adapter.poolmanager)
+                deadline.guard(adapter.poolmanager)
             answer = session.post(
                 address,
                 json={"text": f"*{_as_slack(message.subject)}*\n{_as_slack(message.body)}"},
@@ -54,7 +54,7 @@ def _post(address: str, message: Message) -> None:
                 stream=True,  # the body says nothing, and may take its time
             )
             answer.close()
-    except TookTooLong:
+    except DeadlineExceeded:
         raise Undelivered(f"The webhook (alerts.webhook_url) did not answer within {_TIMEOUT:g} s.") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise Undelivered(f"The webhook (alerts.webhook_url) did not answer: {reason_of(error)}.") from None
@@ -77,9 +77,9 @@ def _mail(settings: AlertSettings, message: Message) -> None:
             if settings.smtp_user and settings.smtp_password:
                 server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
             server.send_message(_as_mail(settings, message))
-    except (TookTooLong, OSError, smtplib.SMTPException, ValueError) as error:
+    except (DeadlineExceeded, OSError, smtplib.SMTPException, ValueError) as error:
         where = f"{settings.smtp_host}:{settings.smtp_port}"
-        why = f"not within {_TIMEOUT:g} s" if isinstance(error, TookTooLong) else str(error)
+        why = f"not within {_TIMEOUT:g} s" if isinstance(error, DeadlineExceeded) else str(error)
         raise Undelivered(f"The mail server {where} (alerts.smtp_host) did not take the mail: {why}.") from None
     finally:
         server.close()  # without a word: what it says to a farewell changes nothing

@@ -13,7 +13,7 @@ Kind = Literal["run", "check", "freshness"]
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Problem:
     """One thing that is wrong at the moment.
 
     Troubles of one kind with one `cause`, such as the run that failed, are one incident.
@@ -51,13 +51,13 @@ class Incident(BaseModel):
 class Ledger(BaseModel):
     """The incidents that are open, and those of which somebody is still to be told.
 
-    An incident stands in `untold` once for its beginning and once for its end, for each channel.
+    An incident stands in `pending` once for its beginning and once for its end, for each channel.
     """
 
     open: list[Incident] = []
-    untold: dict[str, list[Incident]] = {}
+    pending: dict[str, list[Incident]] = {}
 
-    def see(self, seen: Mapping[Subject, Trouble | None], channels: Collection[str]) -> None:
+    def see(self, seen: Mapping[Subject, Problem | None], channels: Collection[str]) -> None:
         """Open incidents for troubles that are new, and close those whose subjects are all well again.
 
         A subject that was well and fails again is new trouble, and so is one that needs other help than before.
@@ -67,7 +67,7 @@ class Ledger(BaseModel):
                 subjects that were not looked at stay as they were.
             channels: names of the channels that are to tell.
         """
-        self.untold = {channel: self.untold.get(channel, []) for channel in channels}
+        self.pending = {channel: self.pending.get(channel, []) for channel in channels}
         for incident in list(self.open):
             for name in [name for name in incident.failing if seen.get((incident.kind, name), _UNSEEN) is None]:
                 del incident.failing[name]
@@ -85,7 +85,7 @@ class Ledger(BaseModel):
         """Return what the open incidents wait for."""
         return {(incident.kind, name) for incident in self.open for name in incident.failing}
 
-    def _is_new(self, subject: Subject, trouble: Trouble) -> bool:
+    def _is_new(self, subject: Subject, trouble: Problem) -> bool:
         """Return whether no open incident is about `subject`, or about the run that made it out of date.
 
         A CRM that is away mends itself; when something else comes after that, somebody is needed.
@@ -103,12 +103,12 @@ class Ledger(BaseModel):
                     self.open.remove(incident)
 
     def _tell(self, incident: Incident) -> None:
-        for waiting in self.untold.values():
+        for waiting in self.pending.values():
             waiting.append(incident)
 
 
-def _incidents(troubles: Mapping[Subject, Trouble]) -> Iterator[Incident]:
-    together: dict[tuple[Kind, str], dict[str, Trouble]] = {}
+def _incidents(troubles: Mapping[Subject, Problem]) -> Iterator[Incident]:
+    together: dict[tuple[Kind, str], dict[str, Problem]] = {}
     for (kind, name), trouble in troubles.items():
         together.setdefault((kind, trouble.cause), {})[name] = trouble
     for (kind, _), group in together.items():

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError, wi
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
-from crm_assets.errors import EndpointTableError
+from crm_assets.errors import ApiConfigError
 from crm_assets.models import MODELS
 
 _STRICT = ConfigDict(extra="forbid")
@@ -91,7 +91,7 @@ class ResourceDefaults(TypedDict):
 
 
 @with_config(_STRICT)
-class EndpointTable(TypedDict):
+class ApiConfig(TypedDict):
     """One API of the CRM, whole."""
 
     client: Client
@@ -99,34 +99,34 @@ class EndpointTable(TypedDict):
     resources: list[Resource]
 
 
-_TABLE = TypeAdapter(EndpointTable)
+_TABLE = TypeAdapter(ApiConfig)
 
 
-def validated(table: EndpointTable) -> EndpointTable:
+def validated(table: ApiConfig) -> ApiConfig:
     """Return `table` if every key, resource and paginator in it is known.
 
     Raises:
-        EndpointTableError: names each unknown or unusable entry and the resource it belongs to.
+        ApiConfigError: names each unknown or unusable entry and the resource it belongs to.
     """
     try:
         _TABLE.validate_python(table)
     except ValidationError as error:
         faults = "; ".join(_fault(table, detail) for detail in error.errors())
-        raise EndpointTableError(f"The endpoint table cannot be used: {faults}") from None
+        raise ApiConfigError(f"The endpoint table cannot be used: {faults}") from None
     unknown = [row["name"] for row in table["resources"] if row["name"] not in MODELS]
     if unknown:
-        raise EndpointTableError(
+        raise ApiConfigError(
             f"The endpoint table names resources that have no model: {', '.join(unknown)}. "
             f"Known: {', '.join(MODELS)}. Add the model in crm_assets/schemas/."
         )
     return table
 
 
-def select(table: EndpointTable, names: Sequence[str] | None) -> list[Resource]:
+def select(table: ApiConfig, names: Sequence[str] | None) -> list[Resource]:
     """Return the rows called `names`, in the table's order; all of them for None.
 
     Raises:
-        EndpointTableError: names what is not in the table.
+        ApiConfigError: names what is not in the table.
     """
     rows = table["resources"]
     if names is None:
@@ -134,11 +134,11 @@ def select(table: EndpointTable, names: Sequence[str] | None) -> list[Resource]:
     known = [row["name"] for row in rows]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise EndpointTableError(f"Unknown resource: {', '.join(unknown)}. Known: {', '.join(known)}.")
+        raise ApiConfigError(f"Unknown resource: {', '.join(unknown)}. Known: {', '.join(known)}.")
     return [row for row in rows if row["name"] in names]
 
 
-def _fault(table: EndpointTable, detail: ErrorDetails) -> str:
+def _fault(table: ApiConfig, detail: ErrorDetails) -> str:
     where = [str(part) for part in detail["loc"]]
     if where[0] == "resources" and len(where) > 1:
         where[:2] = [str(table["resources"][int(where[1])].get("name", f"row {where[1]}"))]

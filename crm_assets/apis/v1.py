@@ -3,7 +3,7 @@
 A resource is one row here and one model in `crm_assets/schemas/`; everything else derives from the two.
 """
 
-from crm_assets.apis.api_config import CursorPaginator, EndpointTable, SinglePage
+from crm_assets.apis.api_config import ApiConfig, CursorPaginator, SinglePage
 
 CURSOR: CursorPaginator = {
     "type": "cursor",
@@ -13,7 +13,7 @@ CURSOR: CursorPaginator = {
 }
 ONE_PAGE: SinglePage = {"type": "single_page"}
 
-V1: EndpointTable = {
+V1: ApiConfig = {
     "client": {
         "base_url": "{base_url}",
         "auth": {"type": "basic", "username": "{email}", "password": "{api_key}"},

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from crm_assets.errors import CrmAssetsError, Reason, SettingError
-from crm_assets.project import DAGSTER_HOME, ROOT, exposed_secrets, settle
+from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt, exposed_secrets
 
 if TYPE_CHECKING:
     from crm_assets.orchestration.run import Outcome
@@ -43,7 +43,7 @@ _err = Console(stderr=True, highlight=False)
 
 def main() -> None:
     """Run the command line."""
-    settle()
+    configure_dlt()
     os.environ.setdefault("DAGSTER_HOME", str(DAGSTER_HOME))
     DAGSTER_HOME.mkdir(exist_ok=True)
     app()
@@ -149,7 +149,7 @@ def ping() -> None:
     """
     with _explained():
         from crm_assets.cli.terminal import print_answers
-        from crm_assets.extract.probe import pings
+        from crm_assets.extract.probe import probe_resources
         from crm_assets.orchestration.resources import CrmApi
 
         if warning := exposed_secrets():
@@ -157,7 +157,7 @@ def ping() -> None:
         crm_api = CrmApi()
         table = crm_api.table()
         with crm_api.connection() as connection:
-            answers = list(pings(table, table["resources"], connection))
+            answers = list(probe_resources(table, table["resources"], connection))
         print_answers(_out, connection.base_url, answers)
     errors = [answer.error for answer in answers if answer.error]
     if errors:
@@ -193,14 +193,14 @@ def dev(
     """Open the Dagster UI with its daemon, and the sandbox CRM while `base_url` is `sandbox`. Until Ctrl-C."""
     with _explained():
         from crm_assets.orchestration.run import instance
-        from crm_assets.orchestration.run_reaper import end_dead_runs
+        from crm_assets.orchestration.run_reaper import reap_dead_runs
         from crm_assets.sandbox.running import sandbox_url
         from crm_assets.settings import AutomationSettings, CrmSettings, SandboxSettings
 
         settings = CrmSettings.read()
         automated = AutomationSettings.read().enabled
         with instance() as history:
-            end_dead_runs(history)
+            reap_dead_runs(history)
         fixed = SandboxSettings.read().port
         with sandbox_url(fixed, own_port=fixed) if settings.is_sandbox else nullcontext(settings.base_url) as url:
             _out.print(f"CRM at {url}, Dagster at http://127.0.0.1:{port}")

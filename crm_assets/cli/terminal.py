@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from crm_assets.extract.probe import Ping
-from crm_assets.extract.progress import Reading, Watcher, log_watcher, watched_by
+from crm_assets.extract.probe import Probe
+from crm_assets.extract.progress import ProgressListener, Reading, listening, log_listener
 from crm_assets.orchestration.run import Landed
 from crm_assets.report.collect import Report, State, only_failures
 from crm_assets.report.formats import SIGNS
@@ -20,7 +20,7 @@ _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "
 def progress(console: Console) -> Iterator[None]:
     """Show how far the listings are while a run of this context reads them."""
     if not console.is_terminal:
-        with watched_by(log_watcher(lambda line: console.print(line, markup=False, soft_wrap=True))):
+        with listening(log_listener(lambda line: console.print(line, markup=False, soft_wrap=True))):
             yield
         return
     columns = (
@@ -31,7 +31,7 @@ def progress(console: Console) -> Iterator[None]:
         TextColumn("{task.fields[rate]:>8,.0f} records/s"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as bars, watched_by(_Bars(bars).watcher()):
+    with Progress(*columns, console=console) as bars, listening(_Bars(bars).listener()):
         yield
 
 
@@ -40,8 +40,8 @@ class _Bars:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def watcher(self) -> Watcher:
-        return Watcher(self._tell, lambda line: self._bars.console.print(line, markup=False), every=0.2)
+    def listener(self) -> ProgressListener:
+        return ProgressListener(self._tell, lambda line: self._bars.console.print(line, markup=False), every=0.2)
 
     def _tell(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
@@ -79,7 +79,7 @@ def print_landed(console: Console, landed: Sequence[Landed]) -> None:
     _print(console, head, rows, left={0, 8})
 
 
-def print_answers(console: Console, base_url: str, answers: Sequence[Ping]) -> None:
+def print_answers(console: Console, base_url: str, answers: Sequence[Probe]) -> None:
     """Print what each resource answered to one request."""
     console.print(f"{base_url}", markup=False, soft_wrap=True)
     rows = [
@@ -110,7 +110,7 @@ def print_report(console: Console, report: Report) -> None:
         for asset in report.assets
         for check in asset.checks
     ]
-    _print(console, ["asset", "check", "verdict", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
+    _print(console, ["asset", "check", "outcome", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
 
 
 def print_summary(console: Console, report: Report) -> None:

@@ -17,11 +17,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tenacity.wait import wait_random
 
 from crm_assets.apis.api_config import Endpoint, ErrorHandler
-from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedAnswer
+from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.deadline import TookTooLong, Watch
+from crm_assets.extract.deadline import Deadline, DeadlineExceeded
 from crm_assets.extract.json_decoder import parse
-from crm_assets.extract.responses import problem_of, reason_of, retry_after, what_was_lost, without_login
+from crm_assets.extract.responses import problem_of, reason_of, retry_after, what_was_lost, without_userinfo
 
 USER_AGENT = f"crm_assets/{version('crm_assets')}"
 MOST_RETRY_AFTER = 300.0
@@ -100,18 +100,18 @@ class CrmSession(requests.Session):
         try:
             return super().send(request, **options)
         except requests.TooManyRedirects:
-            raise self._unexpected(f"{without_login(request.url)} redirects in circles") from None
+            raise self._unexpected(f"{without_userinfo(request.url)} redirects in circles") from None
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.
 
         Raises:
-            UnexpectedAnswer: it redirects to another host, which must not see the login.
+            UnexpectedResponse: it redirects to another host, which must not see the login.
         """
         target = super().get_redirect_target(response)
         if target is None:
             return None
-        came_from = f"HTTP {response.status_code} from {without_login(response.url)}"
+        came_from = f"HTTP {response.status_code} from {without_userinfo(response.url)}"
         try:
             here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
             place = (there.scheme, there.hostname, there.port)
@@ -125,15 +125,15 @@ class CrmSession(requests.Session):
             f"If the CRM has moved, set the new address. {_CHECK_URL}",
         )
 
-    def _unexpected(self, why: str, advice: str = _CHECK_URL) -> UnexpectedAnswer:
-        return UnexpectedAnswer(self._resource, self._connection.masked(why), advice)
+    def _unexpected(self, why: str, advice: str = _CHECK_URL) -> UnexpectedResponse:
+        return UnexpectedResponse(self._resource, self._connection.masked(why), advice)
 
 
 class _RetryingAdapter(HTTPAdapter):
     def __init__(self, connection: Connection, traffic: Traffic) -> None:
         super().__init__()
-        self._watch = Watch()
-        self._watch.over(self.poolmanager)
+        self._deadline = Deadline()
+        self._deadline.guard(self.poolmanager)
         self._connection = connection
         self._traffic = traffic
 
@@ -145,7 +145,7 @@ class _RetryingAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
         if not proxy.lower().startswith("socks"):  # those have connections of their own kind
-            self._watch.over(manager)
+            self._deadline.guard(manager)
         return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
@@ -175,13 +175,13 @@ class _RetryingAdapter(HTTPAdapter):
         except _Fault as fault:
             attempts = retrying.statistics["attempt_number"]
             why = (
-                f"{fault} from {without_login(request.url)} after {attempts} "
+                f"{fault} from {without_userinfo(request.url)} after {attempts} "
                 f"attempt{'s' * (attempts > 1)} in {monotonic() - started:.0f} s"
             )
             if _is_too_long(fault):
                 why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
             if fault.answered:
-                raise self._error(UnexpectedAnswer, why, _REPORT_IT, fault.status) from None
+                raise self._error(UnexpectedResponse, why, _REPORT_IT, fault.status) from None
             raise self._error(CrmUnavailable, why, _CRM_DOWN, fault.status) from None
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
@@ -189,14 +189,14 @@ class _RetryingAdapter(HTTPAdapter):
         self._traffic.requests += 1
         timeout = (self._connection.connect_timeout, self._connection.read_timeout)
         try:
-            with self._watch.limit(self._connection.answer_seconds):
+            with self._deadline.limit(self._connection.answer_seconds):
                 response = super().send(request, stream=True, timeout=timeout, **options)
                 response._content = self._read(response)
-        except TookTooLong:
+        except DeadlineExceeded:
             raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s") from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            why = f"no safe connection to {without_login(request.url)}: {reason_of(error)}"
-            raise self._error(UnexpectedAnswer, why, _CHECK_URL) from None
+            why = f"no safe connection to {without_userinfo(request.url)}: {reason_of(error)}"
+            raise self._error(UnexpectedResponse, why, _CHECK_URL) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _Fault(what_was_lost(error, self._connection)) from None
         self._judge(response)
@@ -212,20 +212,20 @@ class _RetryingAdapter(HTTPAdapter):
             size += len(chunk)
             self._traffic.bytes += len(chunk)
             if size > self._connection.answer_bytes:
-                why = f"more than {self._connection.answer_bytes:,} bytes from {without_login(response.url)}"
-                raise self._error(UnexpectedAnswer, why, _RAISE_THE_LIMIT)
+                why = f"more than {self._connection.answer_bytes:,} bytes from {without_userinfo(response.url)}"
+                raise self._error(UnexpectedResponse, why, _RAISE_THE_LIMIT)
         response.raw.release_conn()
         return b"".join(chunks)
 
     def _judge(self, response: requests.Response) -> None:
         status = response.status_code
-        why = f"HTTP {status} from {without_login(response.url)}"
+        why = f"HTTP {status} from {without_userinfo(response.url)}"
         if status in (401, 403):
             raise self._error(LoginRefused, f"{why}: login refused", _CHECK_LOGIN, status)
         if status in self._handler["retry_on_status_codes"]:
             raise _Fault(f"HTTP {status}", status=status, retry_after=retry_after(response))
         if status >= 400:
-            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedAnswer, _CHECK_URL)
+            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedResponse, _CHECK_URL)
             raise self._error(kind, why, advice, status)
         if not response.is_redirect:
             if problem := problem_of(response, self._selector, self._connection):

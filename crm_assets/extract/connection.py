@@ -49,7 +49,7 @@ class Connection:
 
 @dataclass
 class Traffic:
-    """What reading one resource has cost so far, and how far it is. Written by its thread, read by any."""
+    """What reading one resource has cost so far, and how far it is. SpoolState by its thread, read by any."""
 
     requests: int = 0
     retries: int = 0

@@ -10,29 +10,29 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
-class TookTooLong(Exception):
+class DeadlineExceeded(Exception):
     """The exchange was not over in time; its connection is shut."""
 
 
-class Watch:
+class Deadline:
     """Knows the socket over which one thread's requests go, and shuts it when time is up."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
-    def over(self, pools: PoolManager) -> None:
-        """Watch over all connections that `pools` will make."""
-        watch = self
+    def guard(self, pools: PoolManager) -> None:
+        """Deadline over all connections that `pools` will make."""
+        deadline = self
 
         class Plain(HTTPConnection):
             def request(self, *arguments: Any, **options: Any) -> None:
                 super().request(*arguments, **options)
-                watch._socket = self.sock
+                deadline._socket = self.sock
 
         class Safe(HTTPSConnection):
             def request(self, *arguments: Any, **options: Any) -> None:
                 super().request(*arguments, **options)
-                watch._socket = self.sock
+                deadline._socket = self.sock
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
@@ -46,7 +46,7 @@ class Watch:
         """Let the block take `seconds` at most.
 
         Raises:
-            TookTooLong: it took longer.
+            DeadlineExceeded: it took longer.
         """
         self._socket = None
         return limit(seconds, lambda: self._socket)
@@ -57,7 +57,7 @@ def limit(seconds: float, connected: Callable[[], socket.socket | None]) -> Iter
     """Let the block take `seconds` at most, then shut the socket that `connected` returns.
 
     Raises:
-        TookTooLong: it took longer.
+        DeadlineExceeded: it took longer.
     """
     is_up = Event()
 
@@ -74,9 +74,9 @@ def limit(seconds: float, connected: Callable[[], socket.socket | None]) -> Iter
         yield
     except Exception:
         if is_up.is_set():
-            raise TookTooLong from None
+            raise DeadlineExceeded from None
         raise
     finally:
         timer.cancel()
     if is_up.is_set():  # without a length, a body that is shut off looks whole
-        raise TookTooLong
+        raise DeadlineExceeded

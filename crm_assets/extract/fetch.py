@@ -8,12 +8,12 @@ from time import monotonic
 
 import pyarrow as pa
 
-from crm_assets.apis.api_config import EndpointTable, select, validated
-from crm_assets.errors import Cancelled, CrmAssetsError, DiskError, LoginRefused, Reason, said_on_purpose
-from crm_assets.extract.checkpoints import Shelf
+from crm_assets.apis.api_config import ApiConfig, select, validated
+from crm_assets.errors import Cancelled, CrmAssetsError, DiskError, LoginRefused, Reason, unwrap_error
+from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.listing import ListingReader, Terms
-from crm_assets.extract.progress import Reading, Watcher
+from crm_assets.extract.listing import ListingReader, ReadOptions
+from crm_assets.extract.progress import ProgressListener, Reading
 from crm_assets.extract.spool import Spooled
 
 _PROMPTLY = 1.0
@@ -30,7 +30,7 @@ class Fetched:
     """How many of the records an earlier attempt had read already."""
     traffic: Traffic
     seconds: float
-    shelf: Shelf
+    checkpoints: CheckpointStore
     """Where it would be gone on with; to be cleared when it is loaded."""
 
     @property
@@ -40,7 +40,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Failed:
+class ReadFailure:
     """One resource that could not be read to its end. Nothing of it is loaded."""
 
     resource: str
@@ -52,10 +52,10 @@ class Listings:
     """What a fetch brought."""
 
     complete: list[Fetched] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
+    failed: list[ReadFailure] = field(default_factory=list)
 
 
-class Incomplete(CrmAssetsError):
+class PartialSyncError(CrmAssetsError):
     """Some resources could not be read. The message names each, why, and what became of the others.
 
     `reasons` says for each of them what kind of help it needs.
@@ -80,26 +80,28 @@ class Incomplete(CrmAssetsError):
         )
 
 
-def fetch(table: EndpointTable, connection: Connection, terms: Mapping[str, Terms], watcher: Watcher) -> Listings:
-    """Read the resources that `terms` names into files, one thread per resource.
+def fetch(
+    table: ApiConfig, connection: Connection, options: Mapping[str, ReadOptions], listener: ProgressListener
+) -> Listings:
+    """Read the resources that `options` names into files, one thread per resource.
 
     A resource that fails stops no other, except when the login as such is refused: then none is asked
     again. When the caller is interrupted, the threads are stopped before the interruption goes on.
 
     Raises:
-        EndpointTableError: a name is not in the table.
+        ApiConfigError: a name is not in the table.
     """
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
-    outcomes: SimpleQueue[Fetched | Failed | str] = SimpleQueue()
+    outcomes: SimpleQueue[Fetched | ReadFailure | str] = SimpleQueue()
     threads = [
-        _Thread(ListingReader(table, row, connection, terms[row["name"]], outcomes.put), outcomes)
-        for row in select(validated(table), list(terms))
+        _Thread(ListingReader(table, row, connection, options[row["name"]], outcomes.put), outcomes)
+        for row in select(validated(table), list(options))
     ]
     for thread in threads:
         thread.start()
     try:
-        return _collect(threads, outcomes, connection, watcher)
+        return _collect(threads, outcomes, connection, listener)
     except BaseException:
         connection.cancelled.set()
         deadline = monotonic() + _PROMPTLY
@@ -109,7 +111,7 @@ def fetch(table: EndpointTable, connection: Connection, terms: Mapping[str, Term
 
 
 class _Thread(Thread):
-    def __init__(self, reader: ListingReader, outcomes: "SimpleQueue[Fetched | Failed | str]") -> None:
+    def __init__(self, reader: ListingReader, outcomes: "SimpleQueue[Fetched | ReadFailure | str]") -> None:
         super().__init__(name=f"fetch-{reader.resource}", daemon=True)
         self.reader = reader
         self._outcomes = outcomes
@@ -118,15 +120,15 @@ class _Thread(Thread):
 
     def run(self) -> None:
         reader = self.reader
-        outcome: Fetched | Failed
+        outcome: Fetched | ReadFailure
         try:
             spooled = reader.read()
             seconds = monotonic() - self._began
-            outcome = Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.shelf)
+            outcome = Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.checkpoints)
         except OSError as error:
-            outcome = Failed(reader.resource, DiskError.of(error, f"reading {reader.resource}"))
+            outcome = ReadFailure(reader.resource, DiskError.of(error, f"reading {reader.resource}"))
         except Exception as error:
-            outcome = Failed(reader.resource, said_on_purpose(error))
+            outcome = ReadFailure(reader.resource, unwrap_error(error))
         self._finished = monotonic()
         self._outcomes.put(outcome)
 
@@ -138,9 +140,9 @@ class _Thread(Thread):
 
 def _collect(
     threads: Sequence[_Thread],
-    outcomes: "SimpleQueue[Fetched | Failed | str]",
+    outcomes: "SimpleQueue[Fetched | ReadFailure | str]",
     connection: Connection,
-    watcher: Watcher,
+    listener: ProgressListener,
 ) -> Listings:
     listings = Listings()
     refused: LoginRefused | None = None
@@ -148,13 +150,13 @@ def _collect(
     told = monotonic()
     while pending:
         try:
-            outcome = outcomes.get(timeout=max(0.0, told + watcher.every - monotonic()))
+            outcome = outcomes.get(timeout=max(0.0, told + listener.every - monotonic()))
         except Empty:
-            watcher.tell([thread.reading() for thread in threads])
+            listener.tell([thread.reading() for thread in threads])
             told = monotonic()
             continue
         if isinstance(outcome, str):
-            watcher.say(outcome)
+            listener.say(outcome)
             continue
         pending -= 1
         if isinstance(outcome, Fetched):
@@ -165,7 +167,7 @@ def _collect(
             refused = refused or _refused_login(outcome.error)
         if refused:
             connection.cancelled.set()
-    watcher.tell([thread.reading() for thread in threads])
+    listener.tell([thread.reading() for thread in threads])
     order = [thread.reader.resource for thread in threads]
     listings.complete.sort(key=lambda one: order.index(one.resource))
     listings.failed.sort(key=lambda one: order.index(one.resource))
@@ -179,13 +181,13 @@ def _refused_login(error: Exception) -> LoginRefused | None:
 def _all_refused(listings: Listings, refused: LoginRefused) -> Listings:
     """A wrong login is one fault, not eleven: whatever it ended, it ended for the same reason."""
     failed = [
-        Failed(one.resource, refused if isinstance(one.error, Cancelled | LoginRefused) else one.error)
+        ReadFailure(one.resource, refused if isinstance(one.error, Cancelled | LoginRefused) else one.error)
         for one in listings.failed
     ]
     return Listings(listings.complete, failed)
 
 
-def _told(failed: Failed) -> str:
+def _told(failed: ReadFailure) -> str:
     if isinstance(failed.error, CrmAssetsError):
         return str(failed.error)
     return f"{failed.resource}: {type(failed.error).__name__}: {failed.error}. Its table is untouched."

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from crm_assets.models.nesting import room_for_nesting
+from crm_assets.models.nesting import deep_recursion
 
 _AS_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
 _BEYOND_64_BITS = (b"0" * 20, b"-" + b"0" * 19)
@@ -28,7 +28,7 @@ def parse(body: bytes) -> Any:
         except orjson.JSONDecodeError:
             pass
     try:
-        with room_for_nesting():
+        with deep_recursion():
             parsed = json.loads(body, parse_constant=str, parse_float=_double)
             return _whole_text(parsed) if _may_have_surrogates(body) else parsed
     except RecursionError:

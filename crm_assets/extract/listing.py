@@ -7,9 +7,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from crm_assets.apis.api_config import EndpointTable, Resource
-from crm_assets.errors import Cancelled, CrmError, LoginRefused, said_on_purpose
-from crm_assets.extract.checkpoints import Bookmark, Shelf
+from crm_assets.apis.api_config import ApiConfig, Resource
+from crm_assets.errors import Cancelled, CrmError, LoginRefused, unwrap_error
+from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.source import crm_resource
 from crm_assets.extract.spool import ListingSpool, Spooled
@@ -22,17 +22,17 @@ _TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
-class Terms:
-    """On what terms a listing is read.
+class ReadOptions:
+    """On what options a listing is read.
 
     Args:
         directory: where its files go if it cannot be gone on with.
-        shelf: where they go otherwise.
+        checkpoints: where they go otherwise.
         new_columns: how many undeclared fields get a column each.
     """
 
     directory: Path
-    shelf: Shelf
+    checkpoints: CheckpointStore
     new_columns: int = 200
 
 
@@ -43,11 +43,11 @@ class ListingReader:
         records: how many records were read so far, those of an earlier attempt included.
         resumed: how many of them an earlier attempt had read.
         traffic: what it has cost so far.
-        shelf: where it can be gone on with.
+        checkpoints: where it can be gone on with.
     """
 
     def __init__(
-        self, table: EndpointTable, row: Resource, connection: Connection, terms: Terms, say: Callable[[str], None]
+        self, table: ApiConfig, row: Resource, connection: Connection, options: ReadOptions, say: Callable[[str], None]
     ) -> None:
         self.resource = row["name"]
         self.traffic = Traffic()
@@ -55,8 +55,8 @@ class ListingReader:
         self._table = table
         self._row = row
         self._connection = connection
-        self.shelf = terms.shelf
-        self._terms = terms
+        self.checkpoints = options.checkpoints
+        self._terms = options
         self._say = say
         endpoint = {**table["resource_defaults"]["endpoint"], **row["endpoint"]}
         self._has_pages = endpoint["paginator"]["type"] == "cursor"  # type: ignore[index]
@@ -70,21 +70,21 @@ class ListingReader:
         """
         if not self._has_pages:
             return self._read_from(self._terms.directory, None)
-        if found := self.shelf.find():
-            folder, bookmark = found
+        if found := self.checkpoints.find():
+            folder, checkpoint = found
             self._say(
-                f"{self.resource}: going on after {bookmark.records:,} records, "
-                f"in the listing that broke off; it began at {bookmark.began:%H:%M} UTC."
+                f"{self.resource}: going on after {checkpoint.records:,} records, "
+                f"in the listing that broke off; it began at {checkpoint.began:%H:%M} UTC."
             )
             try:
-                spooled = self._read_from(folder, bookmark)
+                spooled = self._read_from(folder, checkpoint)
                 if self.records > self.resumed:  # else it answered with an empty page, which would end any listing
                     return spooled
             except Exception as error:
-                if not self._is_stale(said_on_purpose(error)):
+                if not self._is_stale(unwrap_error(error)):
                     raise
             self._say(f"{self.resource}: the CRM takes that cursor no more; reading from the beginning.")
-        return self._read_from(self.shelf.begin(), None)
+        return self._read_from(self.checkpoints.begin(), None)
 
     def _is_stale(self, error: Exception) -> bool:
         """Return whether the CRM did not take the cursor: it answered the very first request, and not with a page."""
@@ -92,11 +92,11 @@ class ListingReader:
             return False
         return error.status is not None and error.status != _TOO_MANY_REQUESTS
 
-    def _read_from(self, folder: Path, bookmark: Bookmark | None) -> Spooled:
-        began = bookmark.began if bookmark else datetime.now(UTC)
-        start = bookmark.cursor if bookmark else None
-        written = bookmark.written if bookmark else None
-        self.records = self.resumed = bookmark.records if bookmark else 0
+    def _read_from(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
+        began = checkpoint.began if checkpoint else datetime.now(UTC)
+        start = checkpoint.cursor if checkpoint else None
+        written = checkpoint.written if checkpoint else None
+        self.records = self.resumed = checkpoint.records if checkpoint else 0
         spool = ListingSpool(folder, self.resource, new_columns=self._terms.new_columns, written=written)
         batch = _Batch(self.traffic)
 
@@ -104,7 +104,7 @@ class ListingReader:
             spool.add(batch.records)
             batch.empty()
             if following is not None:
-                self.shelf.put(folder, began, following, self.records, spool.written())
+                self.checkpoints.put(folder, began, following, self.records, spool.written())
 
         pages, following = self.traffic.pages, start
         try:
@@ -120,7 +120,7 @@ class ListingReader:
                     keep(None)
         except OSError:
             if self._has_pages:  # what is there may be what fills the disk
-                self.shelf.clear()
+                self.checkpoints.clear()
             raise
         except Exception:
             if following != start:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
-from crm_assets.errors import UnexpectedAnswer
+from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.connection import Connection, Traffic
 
 CURSOR_FIELD = "cursor"
@@ -28,7 +28,7 @@ class LastRecordCursorPaginator(BasePaginator):
         start: cursor of the page to begin with; None for the first.
 
     Raises:
-        UnexpectedAnswer: the listing would never end: a cursor or a page came twice, or it took too long; or
+        UnexpectedResponse: the listing would never end: a cursor or a page came twice, or it took too long; or
             the last record of a page is none, so that nobody knows whether it has ended.
     """
 
@@ -63,7 +63,7 @@ class LastRecordCursorPaginator(BasePaginator):
                 f"the last record of a page is {type(data[-1]).__name__}, not an object: "
                 "it does not say whether another page follows"
             )
-        self._cursor = take_cursor(data)
+        self._cursor = pop_cursor(data)
         self._has_next_page = self._cursor is not None
         if self._has_next_page:
             self._expect_an_end(data)
@@ -83,8 +83,8 @@ class LastRecordCursorPaginator(BasePaginator):
             return
         raise self._wrong(f"{what}, after {len(self._seen)} pages: the listing would never end")
 
-    def _wrong(self, why: str) -> UnexpectedAnswer:
-        return UnexpectedAnswer(
+    def _wrong(self, why: str) -> UnexpectedResponse:
+        return UnexpectedResponse(
             self._resource,
             why,
             "Its table is untouched. Report it to the CRM's support; a different sources.crm.page_size may help.",
@@ -99,7 +99,7 @@ class SinglePagePaginator(BasePaginator):
     """Ends after one page, and refuses a page that says it is not the only one.
 
     Raises:
-        UnexpectedAnswer: the last record carries a cursor, so the listing was cut.
+        UnexpectedResponse: the last record carries a cursor, so the listing was cut.
     """
 
     def __init__(self, resource: str, connection: Connection) -> None:
@@ -110,8 +110,8 @@ class SinglePagePaginator(BasePaginator):
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """End the listing."""
         self._has_next_page = False
-        if (cursor := take_cursor(data)) is not None:
-            raise UnexpectedAnswer(
+        if (cursor := pop_cursor(data)) is not None:
+            raise UnexpectedResponse(
                 self._resource,
                 f"the listing was cut: a single page of {len(data or ())} records ends with the cursor "
                 f"{self._connection.masked(cursor)!r}",
@@ -122,7 +122,7 @@ class SinglePagePaginator(BasePaginator):
         """Nothing follows."""
 
 
-def take_cursor(data: list[Any] | None) -> str | None:
+def pop_cursor(data: list[Any] | None) -> str | None:
     """Take the cursor out of the last record of a page and return it; None if there is none."""
     if not data or not isinstance(data[-1], dict):
         return None

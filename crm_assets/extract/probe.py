@@ -8,17 +8,17 @@ from typing import Any
 
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
-from crm_assets.apis.api_config import Endpoint, EndpointTable, Resource
+from crm_assets.apis.api_config import ApiConfig, Endpoint, Resource
 from crm_assets.errors import CrmError
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import take_cursor
+from crm_assets.extract.paginators import pop_cursor
 from crm_assets.extract.responses import select
 from crm_assets.models.values import json_text
 
 
 @dataclass(frozen=True)
-class Ping:
+class Probe:
     """What one resource answered: the records of its first page, None and an error if it did not answer well."""
 
     resource: str
@@ -36,7 +36,7 @@ class Ping:
         return sha256(json_text(self.page, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def pings(table: EndpointTable, rows: Sequence[Resource], connection: Connection) -> Iterator[Ping]:
+def probe_resources(table: ApiConfig, rows: Sequence[Resource], connection: Connection) -> Iterator[Probe]:
     """Ask for the first page of each of `rows`, one after the other over one connection, without retries.
 
     Raises:
@@ -48,15 +48,15 @@ def pings(table: EndpointTable, rows: Sequence[Resource], connection: Connection
         for row in rows:
             endpoint = _once(table, row)
             session.turn_to(row["name"], endpoint)
-            yield _ping(session, row["name"], endpoint, connection)
+            yield _probe(session, row["name"], endpoint, connection)
 
 
-def _once(table: EndpointTable, row: Resource) -> Endpoint:
+def _once(table: ApiConfig, row: Resource) -> Endpoint:
     endpoint: Endpoint = {**table["resource_defaults"]["endpoint"], **row["endpoint"]}
     return {**endpoint, "error_handler": {**endpoint["error_handler"], "max_retries": 0}}
 
 
-def _ping(session: CrmSession, resource: str, endpoint: Endpoint, connection: Connection) -> Ping:
+def _probe(session: CrmSession, resource: str, endpoint: Endpoint, connection: Connection) -> Probe:
     paginator = endpoint["paginator"]
     params = {"limit": connection.page_size or paginator["limit"]} if paginator["type"] == "cursor" else {}
     started = monotonic()
@@ -67,7 +67,7 @@ def _ping(session: CrmSession, resource: str, endpoint: Endpoint, connection: Co
             auth=HttpBasicAuth(connection.email, connection.api_key),
         )
     except CrmError as error:
-        return Ping(resource, monotonic() - started, error=error)
+        return Probe(resource, monotonic() - started, error=error)
     page = select(response.json(), endpoint["data_selector"])
-    take_cursor(page)
-    return Ping(resource, monotonic() - started, page)
+    pop_cursor(page)
+    return Probe(resource, monotonic() - started, page)

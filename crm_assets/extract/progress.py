@@ -26,7 +26,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Watcher:
+class ProgressListener:
     """Who is told how far the listings are, and every how many seconds; and what else happens, in a sentence."""
 
     tell: Callable[[Sequence[Reading]], None]
@@ -34,30 +34,30 @@ class Watcher:
     every: float = 5.0
 
 
-_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_watcher: ContextVar[ProgressListener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Let `watcher`, instead of a run's log, follow every run of this context."""
-    token = _watcher.set(watcher)
+def listening(listener: ProgressListener) -> Iterator[None]:
+    """Let `listener`, instead of a run's log, follow every run of this context."""
+    token = _watcher.set(listener)
     try:
         yield
     finally:
         _watcher.reset(token)
 
 
-def watcher_or_log(log: Callable[[str], None]) -> Watcher:
-    """Return the watcher of this context; without one, a watcher that writes to `log`."""
-    return _watcher.get() or log_watcher(log)
+def listener_or_log(log: Callable[[str], None]) -> ProgressListener:
+    """Return the listener of this context; without one, a listener that writes to `log`."""
+    return _watcher.get() or log_listener(log)
 
 
-def log_watcher(log: Callable[[str], None]) -> Watcher:
-    """Return a watcher that writes each listing that is not finished yet to `log`, one line each."""
+def log_listener(log: Callable[[str], None]) -> ProgressListener:
+    """Return a listener that writes each listing that is not finished yet to `log`, one line each."""
 
     def tell(readings: Sequence[Reading]) -> None:
         for reading in readings:
             if not reading.finished:
                 log(str(reading))
 
-    return Watcher(tell, log)
+    return ProgressListener(tell, log)

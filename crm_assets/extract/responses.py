@@ -76,7 +76,7 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def without_login(url: str | None) -> str:
+def without_userinfo(url: str | None) -> str:
     """Return `url` without login and query."""
     parts = urlsplit(url or "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"

@@ -8,7 +8,7 @@ from dlt.common import jsonpath
 from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
 from dlt.sources.rest_api.typing import EndpointResource, RESTAPIConfig
 
-from crm_assets.apis.api_config import Endpoint, EndpointTable, Resource
+from crm_assets.apis.api_config import ApiConfig, Endpoint, Resource
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.paginators import LastRecordCursorPaginator, SinglePagePaginator
@@ -16,7 +16,7 @@ from crm_assets.models.columns import dlt_columns
 
 
 def rest_api_config(
-    table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
+    table: ApiConfig, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
 ) -> RESTAPIConfig:
     """Return the `rest_api` configuration of one row of `table`, for a listing that begins at the cursor `start`.
 

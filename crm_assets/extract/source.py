@@ -8,19 +8,19 @@ import dlt
 from dlt.extract import DltResource
 from dlt.sources.rest_api import rest_api_resources
 
-from crm_assets.apis.api_config import EndpointTable, Resource, select, validated
+from crm_assets.apis.api_config import ApiConfig, Resource, select, validated
 from crm_assets.apis.v1 import V1
 from crm_assets.errors import SettingError
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.rest_api import rest_api_config
 from crm_assets.models.rows import to_row
 
-TABLES: Mapping[str, EndpointTable] = {"v1": V1}
+TABLES: Mapping[str, ApiConfig] = {"v1": V1}
 """The endpoint table of each API of the CRM, by the value of `sources.crm.api`."""
 
 
 def crm_resources(
-    table: EndpointTable, connection: Connection, names: Sequence[str] | None = None
+    table: ApiConfig, connection: Connection, names: Sequence[str] | None = None
 ) -> tuple[list[DltResource], dict[str, Traffic]]:
     """Return one dlt resource per selected row of `table`, and where each counts what it costs.
 
@@ -32,7 +32,7 @@ def crm_resources(
         names: the resources to select; all of them for None.
 
     Raises:
-        EndpointTableError: the table has an unknown entry, or a name is not in it.
+        ApiConfigError: the table has an unknown entry, or a name is not in it.
     """
     rows = select(validated(table), names)
     traffic = {row["name"]: Traffic() for row in rows}
@@ -40,7 +40,7 @@ def crm_resources(
 
 
 def crm_resource(
-    table: EndpointTable, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
+    table: ApiConfig, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
 ) -> DltResource:
     """Return the dlt resource of one row of `table`.
 
@@ -78,7 +78,7 @@ def crm_source(
 
     Raises:
         SettingError: `api` is not known.
-        EndpointTableError: a name in `resources` is not known.
+        ApiConfigError: a name in `resources` is not known.
     """
     if api not in TABLES:
         raise SettingError(f"sources.crm.api is {api!r}. Known: {', '.join(TABLES)}.")

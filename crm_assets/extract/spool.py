@@ -76,13 +76,13 @@ class Spooled:
         """Return the identifiers of all rows."""
         return [batch["id"] for batch in _batches(self.parts, self.schema)]
 
-    def offered(self) -> int | None:
+    def reported_count(self) -> int | None:
         """Return how many records the CRM says it has: some listings say so on their first one."""
         first = next(_batches(self.parts, self.schema), None)
         if first is None or first.schema.get_field_index(COUNT) < 0 or first[COUNT].type != pa.int64():
             return None
-        offered: int | None = pc.max(first[COUNT]).as_py()
-        return offered
+        reported_count: int | None = pc.max(first[COUNT]).as_py()
+        return reported_count
 
     def rejected_ids(self) -> list[pa.Array]:
         """Return the identifiers of the records that cannot be rows, where they are numbers."""
@@ -100,7 +100,7 @@ class Spooled:
 
 
 @dataclass(frozen=True)
-class Written:
+class SpoolState:
     """What is on disk of a listing that is still being read: enough to go on with it in another process."""
 
     parts: tuple[str, ...]
@@ -112,7 +112,7 @@ class Written:
     fields: dict[str, list[str]]
 
 
-def is_whole(folder: Path, written: Written) -> bool:
+def is_whole(folder: Path, written: SpoolState) -> bool:
     """Return whether the files in `folder` hold all that `written` says: a lost machine leaves cut and empty ones."""
     try:
         rows, rejected = (
@@ -135,7 +135,7 @@ class ListingSpool:
     """
 
     def __init__(
-        self, directory: Path, resource: str, *, new_columns: int = 200, written: Written | None = None
+        self, directory: Path, resource: str, *, new_columns: int = 200, written: SpoolState | None = None
     ) -> None:
         self._resource = resource
         self._rows = _Parts(directory, f"{resource}.rows")
@@ -144,8 +144,8 @@ class ListingSpool:
             self._batcher = Batcher(resource, new_columns)
             return
         self._batcher = Batcher(resource, new_columns, written.undeclared, written.fields)
-        self._rows.go_on(written.parts, written.rows)
-        self._rejected.go_on(written.rejected, written.rejected_rows)
+        self._rows.resume(written.parts, written.rows)
+        self._rejected.resume(written.rejected, written.rejected_rows)
 
     @property
     def rejected_rows(self) -> int:
@@ -159,11 +159,11 @@ class ListingSpool:
         if rejected:
             self._rejected.write(_rejected_batch(rejected))
 
-    def written(self) -> Written:
+    def written(self) -> SpoolState:
         """Close the files so far and return what is in them."""
         self._rows.close()
         self._rejected.close()
-        return Written(
+        return SpoolState(
             parts=tuple(path.name for path in self._rows.paths),
             rejected=tuple(path.name for path in self._rejected.paths),
             rows=self._rows.rows,
@@ -198,7 +198,7 @@ class _Parts:
         self.paths: list[Path] = []
         self.rows = 0
 
-    def go_on(self, names: Sequence[str], rows: int) -> None:
+    def resume(self, names: Sequence[str], rows: int) -> None:
         self.paths = [self._directory / name for name in names]
         self.rows = rows
 

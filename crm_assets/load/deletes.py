@@ -34,7 +34,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Gone:
+class MissingRows:
     """Rows of a table whose records a listing does not have."""
 
     rows: int
@@ -54,19 +54,19 @@ class Gone:
 Client = SqlClientBase[Any]
 
 
-def about_equal(offered: int, records: int) -> bool:
+def about_equal(reported_count: int, records: int) -> bool:
     """Return whether the CRM listed as many records as it says it has, but for what came and went meanwhile."""
-    return abs(offered - records) <= max(_FEW, _FEW_OF_MANY * records)
+    return abs(reported_count - records) <= max(_FEW, _FEW_OF_MANY * records)
 
 
-def gone(client: Client, listing: Spooled) -> Gone:
+def missing_rows(client: Client, listing: Spooled) -> MissingRows:
     """Compare the table of `listing`, as it is before the load, with the listing as it was read.
 
     A record that was listed and cannot be a row is not gone.
     """
     columns = _columns(client, listing.resource)
     if not {"id", LOAD_ID} <= columns:
-        return Gone(0, 0)
+        return MissingRows(0, 0)
     live = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
     table = client.make_qualified_table_name(listing.resource)
     listed = pa.chunked_array([*listing.ids(), *listing.rejected_ids()], pa.int64()).combine_chunks()
@@ -75,12 +75,12 @@ def gone(client: Client, listing: Spooled) -> Gone:
         while chunk := cursor.fetchmany(_CHUNK):
             chunks.append(pa.array([row[0] for row in chunk], pa.int64()))
     rows = pa.chunked_array(chunks, pa.int64())
-    records, offered = listing.rows + listing.rejected_rows, listing.offered()
-    is_short = offered is not None and offered > records and not about_equal(offered, records)
-    return Gone(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))), is_short)
+    records, reported_count = listing.rows + listing.rejected_rows, listing.reported_count()
+    is_short = reported_count is not None and reported_count > records and not about_equal(reported_count, records)
+    return MissingRows(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))), is_short)
 
 
-def settle(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:
+def apply_deletes(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:
     """Flag or remove the rows that the load `load_id`, which brought every record of the listing, did not touch."""
     table = client.make_qualified_table_name(resource)
     rejected = client.make_qualified_table_name(REJECTED_TABLE)

@@ -21,7 +21,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.spool import Spooled
-from crm_assets.load.deletes import REJECTED_TABLE, Gone, Policy, forget_repeated, gone, settle
+from crm_assets.load.deletes import REJECTED_TABLE, MissingRows, Policy, apply_deletes, forget_repeated, missing_rows
 from crm_assets.load.scd2 import history
 from crm_assets.models.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
 
@@ -49,9 +49,9 @@ class Loaded:
     pipeline: dlt.Pipeline
     listings: Mapping[str, Spooled]
     """What was loaded of each resource: each record once."""
-    gone: Mapping[str, Gone]
+    gone: Mapping[str, MissingRows]
     """What each table had that its listing has not."""
-    held_back: frozenset[str]
+    deletes_blocked: frozenset[str]
     """Resources whose deletes were so doubtful that none was carried out."""
 
 
@@ -86,33 +86,33 @@ def load(
     )
     try:
         with pipeline.sql_client() as client:
-            missing = {listing.resource: gone(client, listing) for listing in listings}
-        held_back = frozenset(name for name, one in missing.items() if one.is_doubtful(policies[name]))
+            missing = {listing.resource: missing_rows(client, listing) for listing in listings}
+        deletes_blocked = frozenset(name for name, one in missing.items() if one.is_doubtful(policies[name]))
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
-            source = _spooled_source(newest, policies, held_back, moment)
+            source = _spooled_source(newest, policies, deletes_blocked, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
         with pipeline.sql_client() as client:
             for listing in newest:
                 name, deletes = listing.resource, policies[listing.resource].deletes
                 # A row that was flagged before the setting was `remove` is not missing any more.
-                if (missing[name].missing or deletes == "remove") and name not in held_back:
-                    settle(client, name, deletes, load_id, moment)
+                if (missing[name].missing or deletes == "remove") and name not in deletes_blocked:
+                    apply_deletes(client, name, deletes, load_id, moment)
                 if listing.rejected_rows:
                     forget_repeated(client, name, load_id)
     except (PipelineStepFailed, DatabaseException) as error:
         raise _explained(error, dataset) from error
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, held_back)
+    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, deletes_blocked)
 
 
 def _spooled_source(
-    listings: Sequence[Spooled], policies: Mapping[str, Policy], held_back: Collection[str], moment: datetime
+    listings: Sequence[Spooled], policies: Mapping[str, Policy], deletes_blocked: Collection[str], moment: datetime
 ) -> DltSource:
     @dlt.source(name=PIPELINE)
     def crm() -> list[DltResource]:
         versions = [
             # A record that was listed and cannot be a row has not ended either.
-            history(one, _hints(one), moment, retire=one.resource not in held_back and not one.rejected_rows)
+            history(one, _hints(one), moment, retire=one.resource not in deletes_blocked and not one.rejected_rows)
             for one in listings
             if policies[one.resource].history
         ]

@@ -9,13 +9,15 @@ from pathlib import Path
 from threading import Event
 from time import monotonic
 
-from crm_assets.errors import TableBusy
+from crm_assets.errors import TableLocked
 
 _AGAIN = 0.5
 
 
 @contextmanager
-def turns(directory: Path, tables: Sequence[str], *, timeout: float, log: Callable[[str], None]) -> Iterator[None]:
+def table_locks(
+    directory: Path, tables: Sequence[str], *, timeout: float, log: Callable[[str], None]
+) -> Iterator[None]:
     """Have the turn of each of `tables` while the block lasts.
 
     A turn is a lock on a file, so that it ends with the process that has it, however that ends.
@@ -27,7 +29,7 @@ def turns(directory: Path, tables: Sequence[str], *, timeout: float, log: Callab
         log: told once for each table that must be waited for.
 
     Raises:
-        TableBusy: another run kept one for longer than that; the message names table and process.
+        TableLocked: another run kept one for longer than that; the message names table and process.
     """
     directory.mkdir(parents=True, exist_ok=True)
     deadline = monotonic() + timeout
@@ -42,7 +44,7 @@ def _take(file: TextIOWrapper, table: str, deadline: float, timeout: float, log:
     waiting = False
     while not _locked(file):
         if monotonic() >= deadline:
-            raise TableBusy(
+            raise TableLocked(
                 f"{table} was being loaded by {_holder(file)} for {timeout:.0f} s (warehouse.lock_timeout). "
                 "Nothing was loaded. Wait for that run to end, or end it, and run again."
             )

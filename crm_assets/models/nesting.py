@@ -10,7 +10,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 @contextmanager
-def room_for_nesting() -> Iterator[None]:
+def deep_recursion() -> Iterator[None]:
     """Let this process call some thousands of levels deep while the block lasts; the usual limit is 1,000.
 
     Not more: each level takes some hundred bytes of a thread's stack, and no error comes when that is full.

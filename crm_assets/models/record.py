@@ -11,7 +11,7 @@ from crm_assets.models.values import CONVERT, DataTypeName
 
 @dataclass(frozen=True)
 class DataType:
-    """The column type of a field, in dlt's terms. `unit` is the one in which the CRM sends a time."""
+    """The column type of a field, in dlt's options. `unit` is the one in which the CRM sends a time."""
 
     name: DataTypeName
     unit: Literal["s", "ms"] | None = None

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import orjson
 
-from crm_assets.models.nesting import room_for_nesting
+from crm_assets.models.nesting import deep_recursion
 
 Number = TypeVar("Number", int, float)
 DataTypeName = Literal["bigint", "text", "bool", "double", "timestamp", "json"]
@@ -121,7 +121,7 @@ def json_text(value: Any, *, sort_keys: bool = False) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS if sort_keys else None).decode()
     except TypeError:
-        with room_for_nesting():
+        with deep_recursion():
             return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)
 
 

@@ -13,9 +13,9 @@ from dlt.common.destination import Destination
 from crm_assets.apis.api_config import Endpoint
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.fetch import Failed, Fetched, Incomplete, Listings, fetch
-from crm_assets.extract.listing import Terms
-from crm_assets.extract.progress import Watcher, watcher_or_log
+from crm_assets.extract.fetch import Fetched, Listings, PartialSyncError, ReadFailure, fetch
+from crm_assets.extract.listing import ReadOptions
+from crm_assets.extract.progress import ProgressListener, listener_or_log
 from crm_assets.extract.source import TABLES, crm_resources
 from crm_assets.extract.working_directory import working_directory
 from crm_assets.load.scd2 import history_table
@@ -28,7 +28,7 @@ from crm_assets.orchestration.metadata import declared_schema, materialization_m
 from crm_assets.orchestration.resources import CrmApi, Warehouse
 from crm_assets.orchestration.run_reaper import process_tags
 from crm_assets.project import data_directory, exposed_secrets
-from crm_assets.quality.table_probe import Eye
+from crm_assets.quality.table_probe import TableProbe
 from crm_assets.settings import AutomationSettings, CheckSettings
 
 OWNERS = ["team:crm"]
@@ -96,51 +96,51 @@ def crm(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch all selected resources at once, load all complete listings together, judge each table."""
     context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
-    watcher = watcher_or_log(context.log.info)
+    listener = listener_or_log(context.log.info)
     wanted = _wanted(context)
     listings = Listings()
-    terms: dict[str, Terms] = {}
+    options: dict[str, ReadOptions] = {}
     if warning := exposed_secrets():
-        watcher.say(warning)
+        listener.say(warning)
     try:
         for name in wanted:
             CheckSettings.for_resource(name)  # a threshold that cannot be is said before anything is loaded
         with (
             working_directory(data_directory() / "runs", context.run.run_id) as directory,
-            warehouse.turns(wanted, watcher.say),
+            warehouse.table_locks(wanted, listener.say),
         ):
-            warehouse.tidy()
+            warehouse.prune_checkpoints()
             if wanted:
                 with crm_api.connection() as connection:
-                    terms = {name: warehouse.terms(name, connection, directory) for name in wanted}
-                    listings = fetch(crm_api.table(), connection, terms, watcher)
+                    options = {name: warehouse.options(name, connection, directory) for name in wanted}
+                    listings = fetch(crm_api.table(), connection, options, listener)
             if listings.complete or not wanted:
-                with warehouse.open(watcher.say) as destination:
-                    with warehouse.eye(destination, directory) as eye:
-                        _refuse_misfits(eye, listings)
+                with warehouse.open(listener.say) as destination:
+                    with warehouse.probe(destination, directory) as probe:
+                        _refuse_type_conflicts(probe, listings)
                     yield from _load(warehouse, destination, listings.complete, directory)
-                    with warehouse.eye(destination, directory) as eye:
+                    with warehouse.probe(destination, directory) as probe:
                         keys = _checks(context, listings)
-                        yield from evaluate(eye, warehouse.dataset_name(), context.instance, keys)
+                        yield from evaluate(probe, warehouse.dataset_name(), context.instance, keys)
         if listings.failed:
-            raise Incomplete(listings, _landed(context) | {one.resource for one in listings.complete})
+            raise PartialSyncError(listings, _landed(context) | {one.resource for one in listings.complete})
     except (CrmAssetsError, OSError) as problem:
         error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
         if isinstance(error, DiskError):
-            for one in terms.values():
-                one.shelf.clear()
-        raise _end_of_attempt(context, error, watcher) from error
+            for one in options.values():
+                one.checkpoints.clear()
+        raise _end_of_attempt(context, error, listener) from error
 
 
 def _end_of_attempt(
-    context: dg.AssetExecutionContext, error: CrmAssetsError, watcher: Watcher
+    context: dg.AssetExecutionContext, error: CrmAssetsError, listener: ProgressListener
 ) -> dg.RetryRequested | dg.Failure:
     """Return what Dagster is told: to try once more, or what failed and why."""
     # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
     if error.worth_retrying and context.retry_number < MOST_RETRIES:
-        watcher.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
+        listener.say(f"{error}\nTrying once more in {RETRY_PAUSE:g} s.")
         return dg.RetryRequested(MOST_RETRIES, RETRY_PAUSE)
-    reasons = error.reasons if isinstance(error, Incomplete) else {}
+    reasons = error.reasons if isinstance(error, PartialSyncError) else {}
     metadata = {"reason": dg.MetadataValue.text(error.reason), "reasons": dg.MetadataValue.json(reasons)}
     return dg.Failure(str(error), metadata=metadata, allow_retries=False)
 
@@ -152,25 +152,25 @@ def _load(
         return
     loaded = warehouse.load(destination, [one.spooled for one in complete], directory)
     for one in complete:
-        one.shelf.clear()
+        one.checkpoints.clear()
     tables = facts(loaded.pipeline, [one.resource for one in complete], loaded.load_id)
     for one in complete:
         metadata = materialization_metadata(one, loaded, tables[one.resource])
         yield dg.MaterializeResult(asset_key=asset_key(one.resource), metadata=metadata)
 
 
-def _refuse_misfits(eye: Eye, listings: Listings) -> None:
+def _refuse_type_conflicts(probe: TableProbe, listings: Listings) -> None:
     """Move the listings whose table has a column of another type than the model says to those that failed."""
     for one in list(listings.complete):
-        found, remedy = eye.misfits(one.resource, [one.resource, history_table(one.resource)])
+        found, remedy = probe.type_conflicts(one.resource, [one.resource, history_table(one.resource)])
         if found:
             error = WarehouseError(
                 f"{one.resource}: {'; '.join(found)}. Its table is untouched. "
                 f"Make room in the warehouse, and the next run fills the new column: {remedy}"
             )
             listings.complete.remove(one)
-            listings.failed.append(Failed(one.resource, error))
-            one.shelf.clear()
+            listings.failed.append(ReadFailure(one.resource, error))
+            one.checkpoints.clear()
 
 
 def _checks(context: dg.AssetExecutionContext, listings: Listings) -> set[dg.AssetCheckKey]:

@@ -7,9 +7,9 @@ import dagster as dg
 
 from crm_assets.models import MODELS
 from crm_assets.orchestration.keys import asset_key
-from crm_assets.quality.checks import CHECKS, Evidence, Verdict, checks_of, judge
+from crm_assets.quality.checks import CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
 from crm_assets.quality.loads import Load
-from crm_assets.quality.table_probe import Eye
+from crm_assets.quality.table_probe import TableProbe
 from crm_assets.settings import CheckSettings
 
 _EVIDENCE = {"dagster/table_name", "load_id", "records", "fields", "repeated_ids"}
@@ -27,13 +27,13 @@ def check_specs() -> list[dg.AssetCheckSpec]:
 
 
 def evaluate(
-    eye: Eye, dataset: str, instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+    probe: TableProbe, dataset: str, instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
 ) -> Iterator[dg.AssetCheckResult]:
     """Evaluate the checks `keys` against the tables of `dataset`, each table looked at once.
 
     Args:
-        eye: looks at the tables.
-        dataset: schema of the tables: loads into others do not count as evidence.
+        probe: looks at the tables.
+        dataset: schema of the tables: loads into others do not count as context.
         instance: has the record of earlier loads.
         keys: the checks to evaluate.
     """
@@ -43,17 +43,17 @@ def evaluate(
         if not names:
             continue
         loads = loads_of(instance, resource, dataset)
-        look = eye.look(resource, loads[0].load_id if loads else None)
-        evidence = Evidence(resource, look, eye, loads, CheckSettings.for_resource(resource))
+        stats = probe.measure(resource, loads[0].load_id if loads else None)
+        context = CheckContext(resource, stats, probe, loads, CheckSettings.for_resource(resource))
         for name in names:
-            yield _result(key, name, judge(name, evidence))
+            yield _result(key, name, evaluate_check(name, context))
 
 
 def loads_of(instance: dg.DagsterInstance, resource: str, dataset: str) -> list[Load]:
     """Return the last loads of `resource` into `dataset`, the latest first."""
     records = instance.fetch_materializations(asset_key(resource), limit=LOADS).records
     found = [record.asset_materialization.metadata for record in records if record.asset_materialization]
-    # A materialization that somebody reported by hand is no evidence of a load.
+    # A materialization that somebody reported by hand is no context of a load.
     values = [_values(metadata) for metadata in found if metadata.keys() >= _EVIDENCE]
     return [_load(value) for value in values if value["dagster/table_name"].endswith(f".{dataset}.{resource}")]
 
@@ -73,24 +73,24 @@ def _load(value: dict[str, Any]) -> Load:
         moved_ids=value.get("moved_ids", []),
         gone=value.get("rows_gone", 0),
         rows_before=value.get("rows_before", 0),
-        held_back=value.get("deletes_held_back", False),
+        deletes_blocked=value.get("deletes_held_back", False),
         short=value.get("listing_is_short", False),
         fields=value["fields"],
     )
 
 
-def _result(key: dg.AssetKey, name: str, verdict: Verdict) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = dict(verdict.counts)
-    if verdict.offenders:
-        metadata["offenders"] = dg.MetadataValue.md(_markdown(verdict.head, verdict.offenders))
-    if verdict.sql:
-        metadata["sql"] = dg.MetadataValue.md(f"```sql\n{verdict.sql}\n```")
+def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = dict(outcome.counts)
+    if outcome.failed_rows:
+        metadata["failed_rows"] = dg.MetadataValue.md(_markdown(outcome.head, outcome.failed_rows))
+    if outcome.sql:
+        metadata["sql"] = dg.MetadataValue.md(f"```sql\n{outcome.sql}\n```")
     return dg.AssetCheckResult(
-        passed=verdict.passed,
+        passed=outcome.passed,
         asset_key=key,
         check_name=name,
-        severity=dg.AssetCheckSeverity[verdict.severity],
-        description=verdict.description,
+        severity=dg.AssetCheckSeverity[outcome.severity],
+        description=outcome.description,
         metadata=metadata,
     )
 

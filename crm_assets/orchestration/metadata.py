@@ -55,7 +55,7 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "moved_ids": dg.MetadataValue.json(list(spooled.moved_ids)),
         "rows_gone": gone.missing,
         "rows_before": gone.rows,
-        "deletes_held_back": fetched.resource in loaded.held_back,
+        "deletes_held_back": fetched.resource in loaded.deletes_blocked,
         "listing_is_short": gone.listing_is_short,
         "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),

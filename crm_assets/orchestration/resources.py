@@ -12,19 +12,19 @@ from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from pydantic import Field
 
-from crm_assets.apis.api_config import EndpointTable
+from crm_assets.apis.api_config import ApiConfig
 from crm_assets.errors import SettingError
-from crm_assets.extract.checkpoints import Shelf, asked, remove_old
+from crm_assets.extract.checkpoints import CheckpointStore, prune_checkpoints, source_id
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.listing import Terms
+from crm_assets.extract.listing import ReadOptions
 from crm_assets.extract.source import TABLES
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.deletes import Policy
 from crm_assets.load.load import PIPELINE, Loaded, load
-from crm_assets.load.table_locks import turns
+from crm_assets.load.table_locks import table_locks
 from crm_assets.load.warehouses.duckdb import held
 from crm_assets.project import data_directory
-from crm_assets.quality.table_probe import Eye
+from crm_assets.quality.table_probe import TableProbe
 from crm_assets.sandbox.running import sandbox_url
 from crm_assets.sandbox.server import API_KEY, EMAIL
 from crm_assets.settings import CrmSettings, SandboxSettings, SyncSettings, WarehouseSettings
@@ -49,7 +49,7 @@ class CrmApi(dg.ConfigurableResource[None]):
         """
         return CrmSettings.read(base_url=self.base_url, page_size=self.page_size)
 
-    def table(self) -> EndpointTable:
+    def table(self) -> ApiConfig:
         """Return the endpoint table of the chosen API."""
         return TABLES[self.settings().api]
 
@@ -90,29 +90,31 @@ class Warehouse(dg.ConfigurableResource[None]):
         dataset = self.settings().dataset
         return f"{dataset}_sandbox" if self.crm_api.settings().is_sandbox else dataset
 
-    def turns(self, resources: Sequence[str], log: Log) -> AbstractContextManager[None]:
+    def table_locks(self, resources: Sequence[str], log: Log) -> AbstractContextManager[None]:
         """Keep every other run on this machine from loading `resources` meanwhile.
 
         Raises:
-            TableBusy: another one kept one of them for too long.
+            TableLocked: another one kept one of them for too long.
             SettingError: a setting is missing or malformed.
         """
         tables = [f"{self.dataset_name()}.{resource}" for resource in resources]
-        return turns(_turns(), tables, timeout=self.settings().lock_timeout, log=log)
+        return table_locks(_turns(), tables, timeout=self.settings().lock_timeout, log=log)
 
-    def terms(self, resource: str, connection: Connection, directory: Path) -> Terms:
-        """Return on what terms `resource` is read; what cannot be gone on with later goes to `directory`.
+    def options(self, resource: str, connection: Connection, directory: Path) -> ReadOptions:
+        """Return on what options `resource` is read; what cannot be gone on with later goes to `directory`.
 
         Raises:
             SettingError: a setting is malformed.
         """
         settings = SyncSettings.for_resource(resource)
-        shelf = Shelf(_shelves() / f"{self.dataset_name()}.{resource}", asked(connection), settings.resume_within)
-        return Terms(directory, shelf, settings.new_columns)
+        checkpoints = CheckpointStore(
+            _shelves() / f"{self.dataset_name()}.{resource}", source_id(connection), settings.resume_within
+        )
+        return ReadOptions(directory, checkpoints, settings.new_columns)
 
-    def tidy(self) -> None:
+    def prune_checkpoints(self) -> None:
         """Remove listings that broke off so long ago that nobody goes on with them."""
-        remove_old(_shelves(), _turns(), _resume_within)
+        prune_checkpoints(_shelves(), _turns(), _resume_within)
 
     @contextmanager
     def open(self, log: Log) -> Iterator[Destination[Any, Any]]:
@@ -150,14 +152,14 @@ class Warehouse(dg.ConfigurableResource[None]):
         return Policy(settings.deletes, settings.delete_guard, self.allow_deletes, settings.history)
 
     @contextmanager
-    def eye(self, destination: Destination[Any, Any], directory: Path) -> Iterator[Eye]:
-        """Look at the tables of the dataset; dlt keeps its files in `directory` meanwhile."""
+    def probe(self, destination: Destination[Any, Any], directory: Path) -> Iterator[TableProbe]:
+        """TableStats at the tables of the dataset; dlt keeps its files in `directory` meanwhile."""
         dataset = self.dataset_name()
         pipeline = dlt.pipeline(
             PIPELINE, destination=destination, dataset_name=dataset, pipelines_dir=str(directory / "look")
         )
         with pipeline.sql_client() as client:
-            yield Eye(
+            yield TableProbe(
                 lambda sql: client.execute_sql(sql) or [],
                 client.escape_column_name,
                 dataset,
@@ -173,8 +175,8 @@ def _turns() -> Path:
     return data_directory() / "turns"
 
 
-def _resume_within(shelf: str) -> float:
-    return SyncSettings.for_resource(shelf.rpartition(".")[2]).resume_within
+def _resume_within(checkpoints: str) -> float:
+    return SyncSettings.for_resource(checkpoints.rpartition(".")[2]).resume_within
 
 
 def _connection(settings: CrmSettings, base_url: str, email: str, api_key: str) -> Connection:

@@ -14,7 +14,7 @@ from crm_assets.orchestration.assets import TABLE
 from crm_assets.orchestration.jobs import CHECKS_JOB, MAIN_JOB
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.run_history import was_interrupted, what_failed
-from crm_assets.orchestration.run_reaper import end_dead_runs, process_tags
+from crm_assets.orchestration.run_reaper import process_tags, reap_dead_runs
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -49,12 +49,12 @@ def run(resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
     Raises:
-        EndpointTableError: a name is not known.
+        ApiConfigError: a name is not known.
         KeyboardInterrupt: somebody ended the run.
     """
     rows = select(TABLE, resources or None)
     with instance() as history:
-        end_dead_runs(history)
+        reap_dead_runs(history)
         run_id = str(uuid4())
         result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
             instance=history,
@@ -71,7 +71,7 @@ def run_checks(resources: Sequence[str]) -> Outcome:
     """Judge the tables of `resources`, or all of them if there are none, and load nothing.
 
     Raises:
-        EndpointTableError: a name is not known.
+        ApiConfigError: a name is not known.
         KeyboardInterrupt: somebody ended the run.
     """
     keys = [asset_key(row["name"]) for row in select(TABLE, resources or None)]

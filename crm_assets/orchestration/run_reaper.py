@@ -18,7 +18,7 @@ def process_tags(run_id: str) -> dict[str, str]:
     return {_PROCESS: f"{gethostname()}/{pid}/{_began(pid)}/{run_id}"}
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> None:
+def reap_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report every run whose process on this machine is gone as failed."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         match run.tags.get(_PROCESS, "").split("/"):

@@ -1,1 +1,1 @@
-"""What must hold of a table, and the verdict. Reads the warehouse and the record of loads, never the API."""
+"""What must hold of a table, and the outcome. Reads the warehouse and the record of loads, never the API."""

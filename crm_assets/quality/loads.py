@@ -25,7 +25,7 @@ class Load:
     """Rows of the table whose records the listing had not."""
     rows_before: int
     """Rows in the table before the load, without those that were flagged as deleted."""
-    held_back: bool
+    deletes_blocked: bool
     """Whether that was so doubtful that none was deleted."""
     short: bool
     """Whether the CRM said that it had more records than it listed."""

@@ -12,7 +12,7 @@ Query = Callable[[str], Sequence[Sequence[Any]]]
 Name = Callable[[str], str]
 """Quotes the name of a column."""
 
-MOST_OFFENDERS = 10
+MAX_FAILED_ROWS = 10
 _TYPES = {
     "bigint": ("bigint",),
     "text": ("varchar", "text", "character varying"),
@@ -25,7 +25,7 @@ _KNOWN_TYPES = {name for names in _TYPES.values() for name in names}
 
 
 @dataclass(frozen=True)
-class Look:
+class TableStats:
     """What was seen of one table.
 
     `columns` maps each column to its type in the warehouse; it is empty if there is no such table.
@@ -41,7 +41,7 @@ class Look:
     repeated: int
     """Rows whose id stands in another row too."""
     of_last_load: int
-    offered: int | None
+    reported_count: int | None
     """The number of records that the CRM itself named in its last listing, if it does."""
     conditions: Mapping[Condition, int]
     """How many rows break each condition."""
@@ -58,7 +58,7 @@ class Look:
         return bool(self.columns)
 
 
-class Eye:
+class TableProbe:
     """Looks at the tables of one dataset.
 
     Args:
@@ -74,18 +74,18 @@ class Eye:
         self._dataset = dataset
         self._staging = staging
 
-    def look(self, resource: str, last_load: str | None) -> Look:
-        """Look at the table of `resource`; `last_load` is the load that should have brought its rows."""
+    def measure(self, resource: str, last_load: str | None) -> TableStats:
+        """TableStats at the table of `resource`; `last_load` is the load that should have brought its rows."""
         columns, columns_sql = self._columns(resource), self._columns_sql(resource)
         wrong = {column.name: problem for column in columns_of(resource) if (problem := _problem(column, columns))}
         sound = [column for column in columns_of(resource) if column.name not in wrong]
         if "id" not in columns:
-            return Look(resource, columns, wrong, 0, {}, 0, 0, None, {}, {}, "", columns_sql)
+            return TableStats(resource, columns, wrong, 0, {}, 0, 0, None, {}, {}, "", columns_sql)
         counted = self._counted(resource, sound, columns, last_load)
         numbers = ",\n  ".join(counted.values())
         sql = f"SELECT\n  {numbers}\nFROM {self._table(resource)}"
         row = dict(zip(counted, self._query(sql)[0], strict=True))
-        return Look(
+        return TableStats(
             table=resource,
             columns=columns,
             wrong=wrong,
@@ -93,7 +93,7 @@ class Eye:
             nulls={column.name: row[f"null {column.name}"] for column in sound if not column.nullable},
             repeated=row["repeated"],
             of_last_load=row["of_last_load"],
-            offered=row["offered"],
+            reported_count=row["reported_count"],
             conditions={one: row[one.name] for one in conditions(resource, sound)},
             references={
                 column: (row[f"all {column}"], row[f"lost {column}"]) for column, _ in self._referring(resource, sound)
@@ -102,8 +102,8 @@ class Eye:
             columns_sql=columns_sql,
         )
 
-    def misfits(self, resource: str, tables: Sequence[str]) -> tuple[list[str], str]:
-        """Look for declared columns of `resource` that have the type of another declaration in one of `tables`.
+    def type_conflicts(self, resource: str, tables: Sequence[str]) -> tuple[list[str], str]:
+        """TableStats for declared columns of `resource` that have the type of another declaration in one of `tables`.
 
         Returns:
             What each of them is and should be, and the SQL that makes room for columns of the declared types.
@@ -125,14 +125,15 @@ class Eye:
         identifier = self._quote("id")
         return self._query(
             f"SELECT {identifier}, count(*) FROM {self._table(resource)} GROUP BY 1 HAVING count(*) > 1"  # noqa: S608
-            f" ORDER BY 1 LIMIT {MOST_OFFENDERS}"
+            f" ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
     def rejected(self, resource: str, load_id: str) -> tuple[str, Sequence[Sequence[Any]]]:
         """Return id and reason of up to ten records of the load `load_id` that could not be rows, and the query."""
         sql = (
             f"SELECT record_id, reason FROM {self._table('rejected_records')}"  # noqa: S608 - names are quoted
-            f" WHERE resource = '{resource}' AND {self._quote(LOAD_ID)} = '{load_id}' ORDER BY 1 LIMIT {MOST_OFFENDERS}"
+            f" WHERE resource = '{resource}' AND {self._quote(LOAD_ID)} = '{load_id}'"
+            f" ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
         return sql, self._query(sql)
 
@@ -140,7 +141,7 @@ class Eye:
         """Return id and value of up to ten rows that break `condition`."""
         return self._query(
             f"SELECT {self._quote('id')}, {self._quote(condition.column)} FROM {self._table(resource)}"  # noqa: S608
-            f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MOST_OFFENDERS}"
+            f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
     def lost(self, resource: str, column: str) -> Sequence[Sequence[Any]]:
@@ -148,7 +149,7 @@ class Eye:
         declared = next(one for one in columns_of(resource) if one.name == column)
         return self._query(
             f"SELECT r.id, r.reference FROM ({self._references(resource, declared)}) r"  # noqa: S608 - names are quoted
-            f" WHERE {self._leads_nowhere(declared)} ORDER BY 1, 2 LIMIT {MOST_OFFENDERS}"
+            f" WHERE {self._leads_nowhere(declared)} ORDER BY 1, 2 LIMIT {MAX_FAILED_ROWS}"
         )
 
     def _counted(
@@ -162,7 +163,7 @@ class Eye:
             "rows": "count(*)",
             "repeated": f"count({identifier}) - count(DISTINCT {identifier})",
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
-            "offered": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
+            "reported_count": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
         }
         for column in sound:
             if not column.nullable:

@@ -36,7 +36,7 @@ def as_markdown(report: Report) -> str:
         "",
         f"{_text(report.generated_at)}",
         "",
-        "| asset | check | verdict | since | found |",
+        "| asset | check | outcome | since | found |",
         "|---|---|---|---|---|",
     ]
     lines += [

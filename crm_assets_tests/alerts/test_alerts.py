@@ -13,7 +13,7 @@ from aiosmtpd.handlers import Message as Mailbox
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from crm_assets.alerts import delivery
-from crm_assets.alerts.incidents import Incident, Ledger, Subject, Trouble
+from crm_assets.alerts.incidents import Incident, Ledger, Problem, Subject
 from crm_assets.alerts.messages import message
 from crm_assets.definitions import defs
 from crm_assets.errors import Reason
@@ -32,12 +32,12 @@ DEALS: Subject = ("run", "crm/deals")
 NOTES: Subject = ("run", "crm/notes")
 
 
-def trouble(cause: str = "one") -> Trouble:
-    return Trouble(SINCE, cause, f"It broke in {cause}.", cause)
+def trouble(cause: str = "one") -> Problem:
+    return Problem(SINCE, cause, f"It broke in {cause}.", cause)
 
 
-def untold(ledger: Ledger) -> list[tuple[list[str], bool]]:
-    return [(incident.subjects, incident.over is not None) for incident in ledger.untold["webhook"]]
+def pending(ledger: Ledger) -> list[tuple[list[str], bool]]:
+    return [(incident.subjects, incident.over is not None) for incident in ledger.pending["webhook"]]
 
 
 class TestLedger:
@@ -45,48 +45,48 @@ class TestLedger:
         ledger = Ledger()
         for _ in range(3):
             ledger.see({DEALS: trouble(), NOTES: trouble()}, ["webhook"])
-        assert untold(ledger) == [(["crm/deals", "crm/notes"], False)]
+        assert pending(ledger) == [(["crm/deals", "crm/notes"], False)]
 
     def test_an_incident_goes_on_while_one_of_its_subjects_is_not_well(self) -> None:
         ledger = Ledger()
         ledger.see({DEALS: trouble(), NOTES: trouble()}, ["webhook"])
         ledger.see({DEALS: None, NOTES: trouble("two")}, ["webhook"])
         ledger.see({DEALS: None}, ["webhook"])
-        assert len(untold(ledger)) == 1
+        assert len(pending(ledger)) == 1
         ledger.see({DEALS: None, NOTES: None}, ["webhook"])
-        assert untold(ledger)[1:] == [(["crm/deals", "crm/notes"], True)]
+        assert pending(ledger)[1:] == [(["crm/deals", "crm/notes"], True)]
         assert not ledger.open
 
     def test_another_subject_is_another_incident(self) -> None:
         ledger = Ledger()
         ledger.see({DEALS: trouble()}, ["webhook"])
         ledger.see({DEALS: trouble("two"), NOTES: trouble("two")}, ["webhook"])
-        assert untold(ledger) == [(["crm/deals"], False), (["crm/notes"], False)]
+        assert pending(ledger) == [(["crm/deals"], False), (["crm/notes"], False)]
 
     def test_a_table_that_is_out_of_date_because_its_run_fails_is_no_second_incident(self) -> None:
         ledger = Ledger()
         ledger.see({DEALS: trouble()}, ["webhook"])
         ledger.see({DEALS: trouble(), ("freshness", "crm/deals"): trouble("age")}, ["webhook"])
-        assert len(untold(ledger)) == 1
+        assert len(pending(ledger)) == 1
 
     def test_what_was_well_and_fails_again_is_new_also_while_others_are_not_well_yet(self) -> None:
         ledger = Ledger()
         ledger.see({DEALS: trouble(), NOTES: trouble()}, ["webhook"])
         ledger.see({DEALS: None, NOTES: trouble("two")}, ["webhook"])
         ledger.see({DEALS: trouble("three"), NOTES: trouble("three")}, ["webhook"])
-        assert untold(ledger) == [(["crm/deals", "crm/notes"], False), (["crm/deals"], False)]
+        assert pending(ledger) == [(["crm/deals", "crm/notes"], False), (["crm/deals"], False)]
         ledger.see({DEALS: None, NOTES: None}, ["webhook"])
-        assert untold(ledger)[2:] == [(["crm/deals", "crm/notes"], True), (["crm/deals"], True)]
+        assert pending(ledger)[2:] == [(["crm/deals", "crm/notes"], True), (["crm/deals"], True)]
 
     def test_a_reason_that_needs_a_person_is_told_and_one_that_mends_itself_is_not(self) -> None:
         ledger = Ledger()
         reasons: list[Reason] = ["unavailable", "login", "login", "unavailable", "unavailable"]
         for reason in reasons:
             ledger.see({DEALS: replace(trouble(reason), reason=reason)}, ["webhook"])
-        texts = [incident.text for incident in ledger.untold["webhook"]]
+        texts = [incident.text for incident in ledger.pending["webhook"]]
         assert texts == ["It broke in unavailable.", "It broke in login."]
         ledger.see({DEALS: None}, ["webhook"])
-        assert untold(ledger)[2:] == [(["crm/deals"], True)]
+        assert pending(ledger)[2:] == [(["crm/deals"], True)]
 
     def test_it_survives_being_written_down(self) -> None:
         ledger = Ledger()

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import EndpointTable, select, validated
+from crm_assets.apis.api_config import ApiConfig, select, validated
 from crm_assets.apis.v1 import V1
-from crm_assets.errors import EndpointTableError
+from crm_assets.errors import ApiConfigError
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.source import crm_resources
 
 
-def with_change(path: list[Any], value: Any) -> EndpointTable:
+def with_change(path: list[Any], value: Any) -> ApiConfig:
     table: Any = deepcopy(V1)
     place = table
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    changed: EndpointTable = table
+    changed: ApiConfig = table
     return changed
 
 
@@ -40,12 +40,12 @@ def test_the_table_of_v1_is_valid() -> None:
     ],
 )
 def test_an_unknown_entry_is_refused_by_name(path: list[Any], value: Any, named: str) -> None:
-    with pytest.raises(EndpointTableError, match=named.replace(".", r"\.")):
+    with pytest.raises(ApiConfigError, match=named.replace(".", r"\.")):
         crm_resources(with_change(path, value), Connection("http://127.0.0.1:1", "", ""))
 
 
 def test_an_unknown_resource_is_refused_by_name_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(EndpointTableError, match=r"Unknown resource: contcats\. Known: contacts, companies"):
+    with pytest.raises(ApiConfigError, match=r"Unknown resource: contcats\. Known: contacts, companies"):
         select(V1, ["deals", "contcats"])
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import EndpointTable
-from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, CrmUnavailable, LoginRefused, UnexpectedAnswer
+from crm_assets.apis.api_config import ApiConfig
+from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.source import crm_resources
 from crm_assets.sandbox.faults import Fault
@@ -22,7 +22,7 @@ Read = Callable[..., tuple[list[Any], Traffic]]
 
 
 @pytest.fixture
-def read(impatient: EndpointTable, connection: Connection) -> Read:
+def read(impatient: ApiConfig, connection: Connection) -> Read:
     def read(resource: str, **changes: Any) -> tuple[list[Any], Traffic]:
         resources, traffic = crm_resources(impatient, replace(connection, **changes), [resource])
         try:
@@ -53,7 +53,7 @@ def test_the_cursor_is_not_part_of_any_record(read: Read) -> None:
     assert not [record for record in read("contacts")[0] if "cursor" in record]
 
 
-def test_a_source_can_be_read_twice(impatient: EndpointTable, connection: Connection) -> None:
+def test_a_source_can_be_read_twice(impatient: ApiConfig, connection: Connection) -> None:
     (contacts,), _ = crm_resources(impatient, connection, ["contacts"])
     assert len(list(contacts)) == len(list(contacts)) == 250
 
@@ -81,8 +81,8 @@ def test_a_status_that_stays_is_asked_four_times_and_then_named(read: Read, sand
     [
         (401, LoginRefused, "SOURCES__CRM__API_KEY"),
         (403, LoginRefused, "sources.crm.email"),
-        (404, UnexpectedAnswer, "sources.crm.base_url"),
-        (400, UnexpectedAnswer, "HTTP 400"),
+        (404, UnexpectedResponse, "sources.crm.base_url"),
+        (400, UnexpectedResponse, "HTTP 400"),
         (501, CrmUnavailable, "HTTP 501"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_body_of_the_wrong_shape_is_asked_for_again_and_then_described(
     sandbox.fault(f"notes={fault}x3")
     assert len(read("notes")[0]) == 20
     sandbox.fault(f"notes={fault}")
-    with pytest.raises(UnexpectedAnswer, match=words) as error:
+    with pytest.raises(UnexpectedResponse, match=words) as error:
         read("notes")
     assert "/v1/notes after 4 attempts" in str(error.value)
     assert "Its table is untouched" in str(error.value)
@@ -140,14 +140,14 @@ def test_a_crm_that_never_answers_is_a_time_out(read: Read, sandbox: Sandbox) ->
 
 def test_a_cursor_that_repeats_ends_the_listing_with_an_error(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault("contacts=repeat_cursor")
-    with pytest.raises(UnexpectedAnswer, match="came a second time"):
+    with pytest.raises(UnexpectedResponse, match="came a second time"):
         read("contacts")
     assert sandbox.requests["contacts"] < 5
 
 
 def test_a_cursor_on_a_single_page_listing_is_an_error(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault("tickets=extra_cursor")
-    with pytest.raises(UnexpectedAnswer, match="the listing was cut: a single page of 20 records"):
+    with pytest.raises(UnexpectedResponse, match="the listing was cut: a single page of 20 records"):
         read("tickets")
 
 
@@ -175,14 +175,14 @@ def test_a_redirect_to_another_place_is_refused_and_the_login_stays_here(
     read: Read, sandbox: Sandbox, location: str
 ) -> None:
     sandbox.fault(Fault("notes", "redirect", location=location.format(port=sandbox.port)))
-    with pytest.raises(UnexpectedAnswer, match="redirects to another place"):
+    with pytest.raises(UnexpectedResponse, match="redirects to another place"):
         read("notes")
     assert sandbox.requests["notes"] == 1
 
 
 def test_a_redirect_in_circles_ends(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "redirect", location="/v1/notes"))
-    with pytest.raises(UnexpectedAnswer, match="redirects in circles"):
+    with pytest.raises(UnexpectedResponse, match="redirects in circles"):
         read("notes")
 
 
@@ -203,7 +203,7 @@ def test_neither_e_mail_nor_key_nor_their_base64_is_in_errors_logs_or_representa
     logging.getLogger("dlt").propagate = True
     caplog.set_level(logging.DEBUG)
     sandbox.fault(Fault("notes", "error_envelope", body=f"who is {EMAIL} with {API_KEY}, {login}?"))
-    with pytest.raises(UnexpectedAnswer) as error:
+    with pytest.raises(UnexpectedResponse) as error:
         read("notes")
     said = f"{error.value}{error.value!r}{connection!r}{caplog.text}"
     assert "who is ***" in said
@@ -217,7 +217,7 @@ def test_a_proxy_of_the_environment_does_not_come_between_the_project_and_this_m
     assert len(read("notes")[0]) == 20
 
 
-def test_resources_are_read_side_by_side_in_threads(impatient: EndpointTable, connection: Connection) -> None:
+def test_resources_are_read_side_by_side_in_threads(impatient: ApiConfig, connection: Connection) -> None:
     resources, _ = crm_resources(impatient, connection)
     counts: dict[str, int] = {}
     threads = [Thread(target=lambda one=one: counts.update({one.name: len(list(one))})) for one in resources]

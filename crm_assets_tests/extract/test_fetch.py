@@ -9,29 +9,32 @@ from time import monotonic
 
 import pytest
 
-from crm_assets.apis.api_config import EndpointTable
+from crm_assets.apis.api_config import ApiConfig
 from crm_assets.apis.v1 import V1
 from crm_assets.errors import DiskError
-from crm_assets.extract.checkpoints import Shelf, asked
+from crm_assets.extract.checkpoints import CheckpointStore, source_id
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.fetch import fetch
-from crm_assets.extract.listing import Terms
-from crm_assets.extract.progress import Reading, Watcher, log_watcher, watched_by, watcher_or_log
+from crm_assets.extract.listing import ReadOptions
+from crm_assets.extract.progress import ProgressListener, Reading, listener_or_log, listening, log_listener
 from crm_assets.models import MODELS
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import SMALL
 
-SILENT = Watcher(lambda _: None, lambda _: None)
+SILENT = ProgressListener(lambda _: None, lambda _: None)
 
 
-def terms(connection: Connection, directory: Path, *names: str) -> dict[str, Terms]:
-    """Return the terms on which `names` are read into `directory`."""
-    return {name: Terms(directory, Shelf(directory / f"crm.{name}", asked(connection), 3600.0)) for name in names}
+def options(connection: Connection, directory: Path, *names: str) -> dict[str, ReadOptions]:
+    """Return the options on which `names` are read into `directory`."""
+    return {
+        name: ReadOptions(directory, CheckpointStore(directory / f"crm.{name}", source_id(connection), 3600.0))
+        for name in names
+    }
 
 
 def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, connection, terms(connection, tmp_path, *MODELS), SILENT)
+    listings = fetch(V1, connection, options(connection, tmp_path, *MODELS), SILENT)
     assert [one.resource for one in listings.complete] == list(MODELS)
     assert {one.resource: one.spooled.rows for one in listings.complete} == SMALL
     assert {one.resource: sum(table.num_rows for table in one.spooled.tables()) for one in listings.complete} == SMALL
@@ -39,7 +42,7 @@ def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Conn
 
 def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
     held = [sandbox.fault(Fault(name, "hang")) for name in MODELS]
-    reading = Thread(target=fetch, args=(V1, connection, terms(connection, tmp_path, *MODELS), SILENT), daemon=True)
+    reading = Thread(target=fetch, args=(V1, connection, options(connection, tmp_path, *MODELS), SILENT), daemon=True)
     reading.start()
     deadline = monotonic() + 10
     while len(sandbox.requests) < len(MODELS) and monotonic() < deadline:
@@ -52,7 +55,7 @@ def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sa
 
 
 def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
-    impatient: EndpointTable, connection: Connection, sandbox: Sandbox, tmp_path: Path
+    impatient: ApiConfig, connection: Connection, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     held = sandbox.fault(Fault("contacts", "hang", after=2))
     told: list[list[Reading]] = []
@@ -62,7 +65,12 @@ def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
         if readings[0].pages == 2:
             held.release.set()
 
-    fetch(impatient, connection, terms(connection, tmp_path, "contacts", "notes"), Watcher(tell, print, every=0.02))
+    fetch(
+        impatient,
+        connection,
+        options(connection, tmp_path, "contacts", "notes"),
+        ProgressListener(tell, print, every=0.02),
+    )
     while_held = next(readings for readings in told if readings[0].pages == 2)
     assert not while_held[0].finished
     assert while_held[0].seconds > 0
@@ -71,15 +79,15 @@ def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
 
 def test_a_line_of_progress_reads_well_and_finished_listings_are_not_repeated() -> None:
     lines: list[str] = []
-    watcher = log_watcher(lines.append)
-    watcher.tell([Reading("contacts", 12000, 120, 4.0, False), Reading("notes", 5, 1, 0.1, True)])
+    listener = log_listener(lines.append)
+    listener.tell([Reading("contacts", 12000, 120, 4.0, False), Reading("notes", 5, 1, 0.1, True)])
     assert lines == ["contacts: 12,000 records, 120 pages, 3,000 records/s"]
 
 
 def test_a_watcher_of_the_context_goes_before_the_log() -> None:
-    with watched_by(SILENT):
-        assert watcher_or_log(print) is SILENT
-    assert watcher_or_log(print) is not SILENT
+    with listening(SILENT):
+        assert listener_or_log(print) is SILENT
+    assert listener_or_log(print) is not SILENT
 
 
 class Interrupted(BaseException):
@@ -96,13 +104,18 @@ def test_an_interruption_stops_the_threads_promptly(connection: Connection, sand
 
     started = monotonic()
     with pytest.raises(Interrupted):
-        fetch(V1, connection, terms(connection, tmp_path, "notes", "tickets"), Watcher(interrupt, print, every=0.3))
+        fetch(
+            V1,
+            connection,
+            options(connection, tmp_path, "notes", "tickets"),
+            ProgressListener(interrupt, print, every=0.3),
+        )
     assert monotonic() - started < 4
     assert active_count() - before <= 2  # the sandbox's own, one per connection
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, connection, terms(connection, tmp_path / "missing", "notes"), SILENT)
+    listings = fetch(V1, connection, options(connection, tmp_path / "missing", "notes"), SILENT)
     [failed] = listings.failed
     assert isinstance(failed.error, DiskError)
     assert f"{tmp_path}/missing/notes.rows.0.arrows" in str(failed.error)
@@ -114,7 +127,7 @@ def test_a_page_whose_last_record_is_none_is_not_taken_for_the_end(
     connection: Connection, sandbox: Sandbox, tmp_path: Path, last: object
 ) -> None:
     sandbox.crm.replace("contacts", 249, last)
-    listings = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT)
+    listings = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT)
     [failed] = listings.failed
     assert "it does not say whether another page follows" in str(failed.error)
 
@@ -124,7 +137,7 @@ def test_a_cursor_that_says_nothing_ends_the_listing(
     connection: Connection, sandbox: Sandbox, tmp_path: Path, cursor: object
 ) -> None:
     sandbox.crm.update("contacts", list(sandbox.crm.records("contacts"))[249]["id"], cursor=cursor)
-    [contacts] = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT).complete
+    [contacts] = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT).complete
     assert (contacts.records, sandbox.requests["contacts"]) == (250, 3)
 
 
@@ -134,11 +147,11 @@ def test_a_listing_whose_pages_are_all_the_same_is_given_up(
     for cursor in ("a", "b"):
         page = json.dumps({"data": [{"id": 1, "cursor": cursor}]})
         sandbox.fault(Fault("contacts", "html", times=1, body=page))
-    [failed] = fetch(V1, connection, terms(connection, tmp_path, "contacts"), SILENT).failed
+    [failed] = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT).failed
     assert "the same page came twice in a row, after 2 pages: the listing would never end" in str(failed.error)
 
 
 def test_a_listing_that_takes_too_long_is_given_up(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
     hurried = replace(connection, listing_seconds=0.0)
-    [failed] = fetch(V1, hurried, terms(hurried, tmp_path, "contacts"), SILENT).failed
+    [failed] = fetch(V1, hurried, options(hurried, tmp_path, "contacts"), SILENT).failed
     assert "it took more than 0 s (sources.crm.listing_seconds), after 1 pages" in str(failed.error)

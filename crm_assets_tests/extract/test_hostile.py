@@ -1,4 +1,4 @@
-"""Answers that nobody should send: each has a verdict, nothing hangs, and nothing grows without bound."""
+"""Answers that nobody should send: each has a outcome, nothing hangs, and nothing grows without bound."""
 
 import gzip
 import json
@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import EndpointTable
-from crm_assets.errors import CrmUnavailable, UnexpectedAnswer, said_on_purpose
-from crm_assets.extract.checkpoints import Shelf, asked
+from crm_assets.apis.api_config import ApiConfig
+from crm_assets.errors import CrmUnavailable, UnexpectedResponse, unwrap_error
+from crm_assets.extract.checkpoints import CheckpointStore, source_id
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.listing import ListingReader, Terms
+from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
@@ -74,17 +74,17 @@ Read = Callable[..., Spooled]
 
 
 @pytest.fixture
-def read(impatient: EndpointTable, tmp_path: Path) -> Read:
+def read(impatient: ApiConfig, tmp_path: Path) -> Read:
     """Read notes from an address, and raise what the project says of it."""
 
     def attempt(url: str, **limits: Any) -> Spooled:
         connection = replace(Connection(url, "me@example.com", "s3cr3t"), **limits)
         row = next(row for row in impatient["resources"] if row["name"] == "notes")
-        terms = Terms(tmp_path, Shelf(tmp_path / "shelf", asked(connection), 0.0))
+        options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", source_id(connection), 0.0))
         try:
-            return ListingReader(impatient, row, connection, terms, print).read()
+            return ListingReader(impatient, row, connection, options, print).read()
         except Exception as error:
-            raise said_on_purpose(error) from None
+            raise unwrap_error(error) from None
 
     return attempt
 
@@ -118,13 +118,16 @@ def test_a_retry_after_that_makes_no_sense_is_none(read: Read, header: str) -> N
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:99999/", "http://127.0.0.1:abc/", "http://[::1"])
 def test_a_redirect_to_no_address_fails_the_resource(read: Read, target: str) -> None:
-    with answering(b"", 302, Location=target) as crm, pytest.raises(UnexpectedAnswer, match="redirects to an address"):
+    with (
+        answering(b"", 302, Location=target) as crm,
+        pytest.raises(UnexpectedResponse, match="redirects to an address"),
+    ):
         read(crm.url)
 
 
 def test_an_answer_beyond_the_limit_fails_the_resource_and_names_the_setting(read: Read) -> None:
     with answering(b'{"data": [' + b'{"id": 1},' * 300_000 + b'{"id": 2}]}') as crm:
-        with pytest.raises(UnexpectedAnswer, match=r"more than 1,000,000 bytes from .*sources\.crm\.answer_bytes"):
+        with pytest.raises(UnexpectedResponse, match=r"more than 1,000,000 bytes from .*sources\.crm\.answer_bytes"):
             read(crm.url, answer_bytes=1_000_000)
         assert read(crm.url).rows == 300_001
 
@@ -133,7 +136,10 @@ def test_a_body_that_grows_a_thousandfold_is_given_up_at_the_limit(read: Read) -
     bomb = gzip.compress(b'{"data": [' + b" " * (200 << 20))
     assert len(bomb) < 1 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with answering(bomb, Content_Encoding="gzip") as crm, pytest.raises(UnexpectedAnswer, match="more than 10,000,000"):
+    with (
+        answering(bomb, Content_Encoding="gzip") as crm,
+        pytest.raises(UnexpectedResponse, match="more than 10,000,000"),
+    ):
         read(crm.url, answer_bytes=10_000_000)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
@@ -148,7 +154,7 @@ def test_a_body_that_grows_a_thousandfold_is_given_up_at_the_limit(read: Read) -
     ],
 )
 def test_what_is_no_json_after_all_fails_the_resource(read: Read, body: bytes, words: str) -> None:
-    with answering(body) as crm, pytest.raises(UnexpectedAnswer, match=words):
+    with answering(body) as crm, pytest.raises(UnexpectedResponse, match=words):
         read(crm.url)
 
 
@@ -173,7 +179,7 @@ def test_an_answer_that_never_ends_is_given_up(read: Read) -> None:
 def test_a_redirect_to_another_place_is_not_followed(read: Read, target: str) -> None:
     with (
         answering(status=302, Location=target) as crm,
-        pytest.raises(UnexpectedAnswer, match="login was not sent there"),
+        pytest.raises(UnexpectedResponse, match="login was not sent there"),
     ):
         read(crm.url)
 
@@ -187,7 +193,7 @@ def test_a_certificate_that_does_not_match_is_no_safe_connection(read: Read, tmp
     context.load_cert_chain(certificate, key)
     with answering(b'{"data": []}') as crm:
         crm.socket = context.wrap_socket(crm.socket, server_side=True)
-        with pytest.raises(UnexpectedAnswer, match="no safe connection"):
+        with pytest.raises(UnexpectedResponse, match="no safe connection"):
             read(f"https://127.0.0.1:{crm.server_port}")
 
 

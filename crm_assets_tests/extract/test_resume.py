@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from crm_assets.apis.api_config import EndpointTable
-from crm_assets.errors import CrmError, said_on_purpose
-from crm_assets.extract.checkpoints import Shelf, asked, remove_old
+from crm_assets.apis.api_config import ApiConfig
+from crm_assets.errors import CrmError, unwrap_error
+from crm_assets.extract.checkpoints import CheckpointStore, prune_checkpoints, source_id
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.listing import ListingReader, Terms
+from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
@@ -29,7 +29,7 @@ Read = Callable[..., Spooled]
 class Reading:
     """Reads contacts, 250 records in three pages, attempt after attempt."""
 
-    def __init__(self, table: EndpointTable, connection: Connection, directory: Path) -> None:
+    def __init__(self, table: ApiConfig, connection: Connection, directory: Path) -> None:
         self.table = table
         self.connection = connection
         self.directory = directory
@@ -39,14 +39,16 @@ class Reading:
     def read(self, within: float = 3600.0, **changes: Any) -> Spooled:
         """Make one attempt."""
         connection = replace(self.connection, **changes)
-        shelf = Shelf(self.directory / "crm.contacts", asked(connection), within)
+        checkpoints = CheckpointStore(self.directory / "crm.contacts", source_id(connection), within)
         row = next(row for row in self.table["resources"] if row["name"] == "contacts")
-        self.reader = ListingReader(self.table, row, connection, Terms(self.directory, shelf), self.said.append)
+        self.reader = ListingReader(
+            self.table, row, connection, ReadOptions(self.directory, checkpoints), self.said.append
+        )
         return self.reader.read()
 
 
 @pytest.fixture
-def contacts(impatient: EndpointTable, connection: Connection, tmp_path: Path) -> Reading:
+def contacts(impatient: ApiConfig, connection: Connection, tmp_path: Path) -> Reading:
     """The listing of contacts."""
     return Reading(impatient, connection, tmp_path)
 
@@ -164,7 +166,7 @@ def test_a_listing_that_is_cancelled_at_whatever_moment_loses_no_record(
         try:
             contacts.read(cancelled=SetLater(moments))
         except Exception as error:
-            assert "cancelled" in str(said_on_purpose(error))
+            assert "cancelled" in str(unwrap_error(error))
         else:
             break
         assert ids(contacts.read()) == expected(sandbox)
@@ -179,12 +181,12 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a file that ends after its head": lambda folder: os.truncate(
         folder / "contacts.rows.0.arrows", len(pa.ipc.open_stream(folder / "contacts.rows.0.arrows").schema.serialize())
     ),
-    "a cut bookmark": lambda folder: os.truncate(folder / "bookmark.json", 100),
-    "a bookmark without a time zone": lambda folder: (folder / "bookmark.json").write_text(
-        (folder / "bookmark.json").read_text().replace("+00:00", "")
+    "a cut checkpoint": lambda folder: os.truncate(folder / "checkpoint.json", 100),
+    "a checkpoint without a time zone": lambda folder: (folder / "checkpoint.json").write_text(
+        (folder / "checkpoint.json").read_text().replace("+00:00", "")
     ),
-    "a folder for a bookmark": lambda folder: (
-        (folder / "bookmark.json").rename(folder / "before").with_name("bookmark.json").mkdir()
+    "a folder for a checkpoint": lambda folder: (
+        (folder / "checkpoint.json").rename(folder / "before").with_name("checkpoint.json").mkdir()
     ),
 }
 
@@ -225,9 +227,9 @@ def test_a_file_that_is_missing_starts_the_listing_from_the_beginning(
 
 def test_what_nobody_goes_on_with_is_removed(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
     break_off(contacts, sandbox)
-    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 3600.0}.__getitem__)
+    prune_checkpoints(tmp_path, tmp_path / "turns", {"crm.contacts": 3600.0}.__getitem__)
     assert (tmp_path / "crm.contacts").exists()
-    remove_old(tmp_path, tmp_path / "turns", {"crm.contacts": 0.0}.__getitem__)
+    prune_checkpoints(tmp_path, tmp_path / "turns", {"crm.contacts": 0.0}.__getitem__)
     assert not (tmp_path / "crm.contacts").exists()
 
 

@@ -6,7 +6,7 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from crm_assets.errors import EndpointTableError, SettingError
+from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.extract.source import crm_source
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, Warehouse
@@ -47,5 +47,5 @@ def test_a_resource_that_fails_says_why_through_dlt(sandbox: Sandbox, tmp_path: 
 def test_an_unknown_api_or_resource_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(SettingError, match=r"sources\.crm\.api is 'v9'\. Known: v1"):
         crm_source(sandbox.base_url, EMAIL, API_KEY, api="v9")
-    with pytest.raises(EndpointTableError, match="Unknown resource: leads"):
+    with pytest.raises(ApiConfigError, match="Unknown resource: leads"):
         crm_source(sandbox.base_url, EMAIL, API_KEY, resources=["leads"])

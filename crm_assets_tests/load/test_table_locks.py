@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crm_assets.errors import TableBusy
-from crm_assets.load.table_locks import turns
+from crm_assets.errors import TableLocked
+from crm_assets.load.table_locks import table_locks
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import COMMAND, SMALL, Materialize, Warehouse, failure_of
 from crm_assets_tests.runner import Run
@@ -15,8 +15,8 @@ from crm_assets_tests.runner import Run
 HOLDER = """
 import sys
 from pathlib import Path
-from crm_assets.load.table_locks import turns
-with turns(Path(sys.argv[1]), ["deals", "notes"], timeout=0, log=print):
+from crm_assets.load.table_locks import table_locks
+with table_locks(Path(sys.argv[1]), ["deals", "notes"], timeout=0, log=print):
     print("mine", flush=True)
     sys.stdin.read()
 """
@@ -36,10 +36,10 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
 def test_a_table_that_another_process_loads_is_refused_after_the_timeout_and_others_are_not(
     holder: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    with turns(tmp_path, ["contacts", "tasks"], timeout=0, log=print):
+    with table_locks(tmp_path, ["contacts", "tasks"], timeout=0, log=print):
         pass
-    with pytest.raises(TableBusy, match=rf"^deals was being loaded by process {holder.pid} for 0 s"):
-        turns(tmp_path, ["contacts", "deals"], timeout=0, log=print).__enter__()
+    with pytest.raises(TableLocked, match=rf"^deals was being loaded by process {holder.pid} for 0 s"):
+        table_locks(tmp_path, ["contacts", "deals"], timeout=0, log=print).__enter__()
     holder.communicate()
 
 
@@ -52,7 +52,7 @@ def test_the_second_waits_says_so_once_and_goes_on_when_the_first_is_killed(
         said.append(line)
         holder.kill()
 
-    with turns(tmp_path, ["notes"], timeout=30, log=log):
+    with table_locks(tmp_path, ["notes"], timeout=30, log=log):
         assert said == [f"Waiting up to 30 s for notes: it is being loaded by process {holder.pid}."]
     holder.communicate()
 

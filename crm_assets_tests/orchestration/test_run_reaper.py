@@ -10,7 +10,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from crm_assets.orchestration.run_reaper import end_dead_runs, process_tags
+from crm_assets.orchestration.run_reaper import process_tags, reap_dead_runs
 from crm_assets_tests.conftest import environment
 
 TAGS = """
@@ -49,7 +49,7 @@ def started(instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> 
 
 
 def is_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
-    end_dead_runs(instance)
+    reap_dead_runs(instance)
     run = instance.get_run_by_id(run_id)
     return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 

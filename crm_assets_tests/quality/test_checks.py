@@ -13,7 +13,7 @@ from crm_assets.models import MODELS
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, checks_of
-from crm_assets.quality.table_probe import Eye
+from crm_assets.quality.table_probe import TableProbe
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
 
@@ -234,7 +234,7 @@ def test_a_failed_check_shows_counts_sql_and_offenders(
     ranges = next(one for one in run_checks("deals").get_asset_check_evaluations() if one.check_name == "ranges")
     metadata: dict[str, Any] = {name: value.value for name, value in ranges.metadata.items()}
     assert metadata["broken"] == 12
-    lines = metadata["offenders"].splitlines()
+    lines = metadata["failed_rows"].splitlines()
     assert lines[0] == "| condition | id | value |"
     assert len(lines) == 2 + 10
     sql = metadata["sql"].removeprefix("```sql\n").removesuffix("\n```")
@@ -312,5 +312,5 @@ def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materia
             asked.append(sql)
             return connection.execute(sql).fetchall()
 
-        Eye(query, lambda name: f'"{name}"', "crm", "crm_staging").look("deals", None)
+        TableProbe(query, lambda name: f'"{name}"', "crm", "crm_staging").measure("deals", None)
     assert len([sql for sql in asked if "information_schema" not in sql]) == 1

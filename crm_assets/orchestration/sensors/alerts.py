@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 
 from crm_assets.alerts.delivery import Channel, Undelivered, channels
-from crm_assets.alerts.incidents import Ledger, Subject, Trouble
+from crm_assets.alerts.incidents import Ledger, Problem, Subject
 from crm_assets.alerts.messages import counted, message
 from crm_assets.errors import Reason, SettingError
 from crm_assets.models import MODELS
@@ -27,7 +27,7 @@ _TICK = 15
 _WHOLE_TICK = 30.0
 """Seconds within which a tick sends; what is left then goes out at the next."""
 
-Seen = Iterator[tuple[Subject, Trouble | None]]
+Seen = Iterator[tuple[Subject, Problem | None]]
 
 
 @dg.sensor(
@@ -50,7 +50,7 @@ def crm_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     seen = chain(_runs(context.instance), _checks(context.instance), _freshness(context.instance), no_more)
     ledger.see(dict(seen), ways.keys())
     told, problems = _tell(ledger, ways, settings.base_url)
-    waiting = sum(map(len, ledger.untold.values()))
+    waiting = sum(map(len, ledger.pending.values()))
     open_, sent = counted(len(ledger.open), "open incident"), counted(told, "message")
     state = f"{open_}, {sent} sent, {waiting} waiting for the next tick."
     return _skip(ledger.model_dump_json(), " ".join([state, *problems]))
@@ -61,24 +61,24 @@ def _skip(cursor: str | None, why: str) -> dg.SensorResult:
 
 
 def _tell(ledger: Ledger, ways: Mapping[str, Channel], base_url: str) -> tuple[int, list[str]]:
-    """Send what is untold, the oldest first, and return how many messages went out and what went wrong."""
+    """Send what is pending, the oldest first, and return how many messages went out and what went wrong."""
     told = 0
     problems = []
     deadline = monotonic() + _WHOLE_TICK
-    for name, untold in ledger.untold.items():
-        while untold and monotonic() < deadline:
+    for name, pending in ledger.pending.items():
+        while pending and monotonic() < deadline:
             try:
-                ways[name](message(untold[0], base_url))
+                ways[name](message(pending[0], base_url))
             except Undelivered as error:
                 problems.append(str(error))
                 break
-            untold.pop(0)
+            pending.pop(0)
             told += 1
     return told, problems
 
 
 def _runs(instance: dg.DagsterInstance) -> Seen:
-    """Look at the latest run of each table, and at the latest of each job: it can fail with all tables loaded."""
+    """TableStats at the latest run of each table, and at the latest of each job: it can fail with all tables loaded."""
     for resource, run in latest_by_resource(instance).items():
         subject: Subject = ("run", asset_key(resource).to_user_string())
         yield subject, _failed(run, run.missing[resource]) if resource in run.missing else None
@@ -87,29 +87,29 @@ def _runs(instance: dg.DagsterInstance) -> Seen:
             yield ("run", job), None if run.succeeded or run.missing else _failed(run, None)
 
 
-def _failed(run: Ended, reason: Reason | None) -> Trouble:
-    return Trouble(_moment(run.at), run.run_id, run.problem, run.run_id, reason)
+def _failed(run: Ended, reason: Reason | None) -> Problem:
+    return Problem(_moment(run.at), run.run_id, run.problem, run.run_id, reason)
 
 
 def _checks(instance: dg.DagsterInstance) -> Seen:
-    """Look at the latest verdict of each check."""
+    """TableStats at the latest outcome of each check."""
     keys = [spec.key for spec in check_specs()]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     for key, record in latest.items():
         event = record.event.dagster_event if record.event else None
         if event is None or event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
-        verdict = event.asset_check_evaluation_data
+        outcome = event.asset_check_evaluation_data
         subject: Subject = ("check", _name(key))
-        if verdict.passed or verdict.severity is not dg.AssetCheckSeverity.ERROR:
+        if outcome.passed or outcome.severity is not dg.AssetCheckSeverity.ERROR:
             yield subject, None
         else:
-            text = f"{subject[1]}: {verdict.description}"
-            yield subject, Trouble(_moment(record.create_timestamp), record.run_id, text, record.run_id)
+            text = f"{subject[1]}: {outcome.description}"
+            yield subject, Problem(_moment(record.create_timestamp), record.run_id, text, record.run_id)
 
 
 def _freshness(instance: dg.DagsterInstance) -> Seen:
-    """Look at how Dagster's daemon judges the age of each table."""
+    """TableStats at how Dagster's daemon judges the age of each table."""
     keys = [asset_key(resource) for resource in MODELS]
     loaded = {
         record.asset_entry.asset_key: record.asset_entry.last_materialization_record
@@ -122,7 +122,7 @@ def _freshness(instance: dg.DagsterInstance) -> Seen:
         since = last is not None and _moment(last.timestamp) > record.updated_at
         stale = record.freshness_state is FreshnessState.FAIL and not since
         text = f"{name} was not loaded for so long that four loads were missed."
-        yield ("freshness", name), Trouble(record.updated_at, "freshness", text) if stale else None
+        yield ("freshness", name), Problem(record.updated_at, "freshness", text) if stale else None
 
 
 def _possible() -> set[Subject]:

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from crm_assets.errors import SettingError
-from crm_assets.extract.probe import Ping
+from crm_assets.extract.probe import Probe
 from crm_assets.orchestration.jobs import MAIN_JOB
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import being_loaded
@@ -87,7 +87,7 @@ def _skip(seen: Seen, why: str) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=dg.SkipReason(f"{why}."), cursor=seen.model_dump_json())
 
 
-def _looked_at(seen: Seen, answers: Sequence[Ping], busy: Sequence[str]) -> str:
+def _looked_at(seen: Seen, answers: Sequence[Probe], busy: Sequence[str]) -> str:
     well = [answer for answer in answers if answer.error is None]
     parts = [wrong] if (wrong := what_is_wrong(answers)) else []
     if well:

@@ -11,7 +11,7 @@ import dagster as dg
 from crm_assets.apis.api_config import select
 from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.probe import Ping, pings
+from crm_assets.extract.probe import Probe, probe_resources
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.resources import CrmApi
@@ -27,7 +27,7 @@ _WHOLE_TICK = 45.0
 """Seconds; Dagster itself gives up on a tick after 60."""
 
 
-def ask(crm_api: CrmApi, resources: Sequence[str]) -> list[Ping]:
+def ask(crm_api: CrmApi, resources: Sequence[str]) -> list[Probe]:
     """Ask for the first page of `resources`, one after the other. A CRM that refuses the login is asked once.
 
     Raises:
@@ -35,26 +35,26 @@ def ask(crm_api: CrmApi, resources: Sequence[str]) -> list[Ping]:
     """
     table = crm_api.table()
     rows = [row for name in resources for row in select(table, [name])]
-    answers: list[Ping] = []
+    answers: list[Probe] = []
     with crm_api.connection() as connection, _briefly(connection) as brief:
         try:
-            for answer in pings(table, rows, brief):
+            for answer in probe_resources(table, rows, brief):
                 answers.append(answer)
                 if refuses_login(answer):
                     break
         except Cancelled:
             missing = rows[len(answers)]["name"]
             why = f"no whole answer within the {_WHOLE_TICK:.0f} s of a tick"
-            answers.append(Ping(missing, _WHOLE_TICK, error=CrmUnavailable(missing, why, "")))
+            answers.append(Probe(missing, _WHOLE_TICK, error=CrmUnavailable(missing, why, "")))
     return answers
 
 
-def refuses_login(answer: Ping) -> bool:
+def refuses_login(answer: Probe) -> bool:
     """Return whether the login as such was refused, for whatever is asked."""
     return isinstance(answer.error, LoginRefused) and answer.error.status == 401
 
 
-def what_is_wrong(answers: Sequence[Ping]) -> str:
+def what_is_wrong(answers: Sequence[Probe]) -> str:
     """Return the first error among `answers` and how many others there are; empty if there is none."""
     errors = [answer.error for answer in answers if answer.error]
     if not errors:

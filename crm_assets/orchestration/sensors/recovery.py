@@ -10,7 +10,7 @@ from crm_assets.errors import SettingError
 from crm_assets.orchestration.jobs import MAIN_JOB
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import being_loaded, latest_by_resource
-from crm_assets.orchestration.run_reaper import end_dead_runs
+from crm_assets.orchestration.run_reaper import reap_dead_runs
 from crm_assets.orchestration.sensors.crm_probe import (
     AFTER_A_REFUSAL,
     SWITCH,
@@ -61,7 +61,7 @@ def crm_recovery(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.Sen
     Runs whose process was killed are ended first, so that the queue does not wait for them.
     """
     now = datetime.now(UTC)
-    end_dead_runs(context.instance)
+    reap_dead_runs(context.instance)
     missing = _missing(context.instance)
     if not missing:
         return _skip(Outages(), ["no table is missing because of a CRM that was down"])
