@@ -8,12 +8,11 @@ Address, login and warehouse come from the environment, Dagster's history goes t
 import dagster as dg
 
 from crm_assets.definitions import defs
-from crm_assets.orchestration.jobs import MAIN_JOB
 
 
 def main() -> None:
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
+        result = defs.resolve_job_def("crm_all").execute_in_process(
             instance=instance, run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         )
         events = instance.all_logs(result.run_id)

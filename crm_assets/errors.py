@@ -3,9 +3,11 @@
 Each error carries a `reason`: one word that a script, a sensor or an exit code can act upon.
 """
 
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, get_args
 
 Reason = Literal["setting", "login", "unavailable", "data", "warehouse", "disk"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class CrmAssetsError(Exception):
@@ -26,7 +28,7 @@ class SettingError(CrmAssetsError):
 
 
 class ApiConfigError(CrmAssetsError):
-    """The endpoint table has an unknown key, resource or paginator. The message names it."""
+    """The configuration of an API has an unknown key, resource or paginator. The message names it."""
 
     reason = "setting"
 
@@ -34,12 +36,16 @@ class ApiConfigError(CrmAssetsError):
 class CrmError(CrmAssetsError):
     """One resource of the CRM could not be read.
 
+    `resumable` tells whether the next attempt may go on where this one stopped.
+
     Args:
         resource: name of the resource, e.g. `tickets`.
         why: what happened, with HTTP status, address without secrets, attempts and seconds.
         advice: what the reader can do about it.
-        status: status of the last answer; None if there was none.
+        status: status of the last response; None if there was none.
     """
+
+    resumable: bool = True
 
     def __init__(self, resource: str, why: str, advice: str, *, status: int | None = None) -> None:
         super().__init__(f"{resource}: {why}. {advice}")
@@ -56,7 +62,7 @@ class LoginRefused(CrmError):
 
 
 class CrmUnavailable(CrmError):
-    """The CRM did not give a usable answer within the retries: 429, 5xx, time-out, lost connection."""
+    """The CRM gave no usable response within the retries: 429, 5xx, time-out, lost connection."""
 
     reason = "unavailable"
     worth_retrying = True
@@ -66,6 +72,12 @@ class UnexpectedResponse(CrmError):
     """The CRM answered, but not with the listing: another status, another shape, a redirect, a cut listing."""
 
     reason = "data"
+
+
+class EndlessListing(UnexpectedResponse):
+    """A cursor or a page came twice, so the listing would never end. Nothing of it can be resumed."""
+
+    resumable = False
 
 
 class Cancelled(CrmAssetsError):
@@ -107,11 +119,40 @@ class DiskError(CrmAssetsError):
         )
 
 
-def unwrap_error(error: Exception) -> Exception:
-    """Return the project's own error inside the layers that a library put around it, or else `error`."""
+class PartialSyncError(CrmAssetsError):
+    """Some resources did not load. The message names each, why, and what became of the others.
+
+    Args:
+        failed: the error of each of them.
+        landed: the resources that are loaded, those of an earlier attempt included.
+    """
+
+    def __init__(self, failed: Mapping[str, CrmAssetsError], landed: Collection[str]) -> None:
+        causes = dict.fromkeys(map(str, failed.values()))
+        super().__init__("\n".join([f"{', '.join(failed)} did not load. {_what_landed(sorted(landed))}", *causes]))
+        self.reasons: dict[str, Reason] = {resource: error.reason for resource, error in failed.items()}
+        kinds = set(self.reasons.values())
+        self.reason = kinds.pop() if len(kinds) == 1 else "data"
+        self.worth_retrying = any(error.worth_retrying for error in failed.values())
+
+
+def own_error(error: Exception, resource: str) -> CrmAssetsError:
+    """Return the project's own error inside the layers that a library put around it, or else one that says `error`."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, CrmAssetsError):
             return inner
         inner = inner.__cause__ or inner.__context__
-    return error
+    if isinstance(error, OSError):
+        return DiskError.of(error, f"reading {resource}")
+    return CrmAssetsError(f"{resource}: {type(error).__name__}: {error}. Its table is untouched.")
+
+
+def _what_landed(landed: Sequence[str]) -> str:
+    match len(landed):
+        case 0:
+            return "No table was loaded."
+        case 1:
+            return f"The table {landed[0]} is loaded."
+        case count:
+            return f"The other {count} tables are loaded."

@@ -1,4 +1,4 @@
-"""Where this project lives on disk, and what its processes agree on before dlt is first used."""
+"""Where the stand-alone project lives on disk, and what its processes agree on before dlt is first used."""
 
 import os
 import stat
@@ -13,11 +13,6 @@ DAGSTER_HOME = ROOT / ".dagster"
 """Dagster's instance: `dagster.yaml` and the history of runs."""
 
 
-def data_directory() -> Path:
-    """Return where the DuckDB file and the working directories of runs are: `data/` in dlt's local directory."""
-    return Path(os.environ.get("DLT_LOCAL_DIR", ROOT)) / "data"
-
-
 def configure_dlt() -> None:
     """Make dlt read this project's `.dlt/` and resolve relative paths from its root.
 
@@ -27,6 +22,17 @@ def configure_dlt() -> None:
     os.environ.setdefault("DLT_PROJECT_DIR", str(ROOT))
     os.environ.setdefault("DLT_LOCAL_DIR", str(ROOT))
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+
+
+def data_directory() -> Path:
+    """Return where the stand-alone project keeps its files: `data/` in dlt's local directory."""
+    return Path(os.environ.get("DLT_LOCAL_DIR", ROOT)) / "data"
+
+
+def mounted_data_directory() -> Path:
+    """Return where the files go in somebody else's deployment: in `DAGSTER_HOME`, never beside its code."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home) / "crm_assets" if home else Path.home() / ".crm_assets"
 
 
 def exposed_secrets() -> str | None:

@@ -1,10 +1,15 @@
-"""The settings, as dlt finds them: environment, `.dlt/secrets.toml`, `.dlt/config.toml`.
+"""The settings of an account, as dlt finds them: environment, `.dlt/secrets.toml`, `.dlt/config.toml`.
 
-Each model is one section. A setting that is missing or malformed is an error that names the
-setting, the file and the environment variable; nothing is read before a run asks for it.
+Each model is one section. An account's own value goes before the general one, and a resource's own before both:
+`sources.acme.sync.deals.history`, `sources.acme.sync.history`, `sync.deals.history`, `sync.history`.
+A setting that is missing or malformed is an error that names the setting, the file and the environment variable.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from re import compile as pattern
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,49 +28,63 @@ from pydantic import (
     field_validator,
 )
 
+from crm_assets.apis.api_config import Cadence
 from crm_assets.errors import SettingError
-from crm_assets.extract.connection import LOOPBACK
-from crm_assets.models import MODELS
 
 SANDBOX = "sandbox"
 """The `base_url` that stands for the sandbox CRM, which the run starts itself."""
-
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The hosts that a login may be sent to unencrypted."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _A_WEEK = 604_800.0
+_HOST_LABEL = pattern(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
 def _address(value: str) -> str:
-    parts = urlsplit(value)
     if value == SANDBOX:
         return value
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is not an address: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
         raise ValueError("must be an address such as https://api.example.com, or the word sandbox")
     if parts.username or parts.password:
-        raise ValueError("must not contain a login; use sources.crm.email and sources.crm.api_key")
+        raise ValueError("must not contain a login; use the settings email and api_key")
     if parts.query or parts.fragment:
         raise ValueError("must end before any ? or #")
+    if any(sign.isspace() or not sign.isprintable() for sign in value):
+        raise ValueError("must not contain spaces")
+    if not _is_host(host):
+        raise ValueError(f"{host!r} is not a host name")
     return value.rstrip("/")
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        try:
+            labels = host.removesuffix(".").encode("idna").decode().split(".")
+        except UnicodeError:
+            return False
+        return all(map(_HOST_LABEL.fullmatch, labels))
+    return True
 
 
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is no time zone of the IANA database, such as Europe/Berlin") from None
+        raise ValueError(f"{value!r} is not a time zone of the IANA database, such as Europe/Berlin") from None
     return value
 
 
-def _words(value: Any) -> Any:
-    """Take `a, b` apart, as it stands in the environment; leave a list as it is."""
+def split_names(value: Any) -> Any:
+    """Split `a, b`, as it stands in the environment; leave a list, and None, as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-
-
-def _known(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [name for name in names if name not in MODELS]
-    if unknown:
-        raise ValueError(f"unknown resource {', '.join(unknown)}; known: {', '.join(MODELS)}")
-    return names
 
 
 def _web_address(value: SecretStr | None) -> SecretStr | None:
@@ -75,91 +94,130 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _first(given: Any, key: str) -> Any:
-    """Return `given`, or else what dlt finds: `dlt.secrets` reads no config.toml, `dlt.config` no secrets.toml."""
-    if given is not None:
-        return given
+Names = Annotated[tuple[str, ...], BeforeValidator(split_names)]
+"""A list of names, or text with commas."""
+
+
+def find_setting(key: str) -> Any:
+    """Return what dlt finds for `key`, None for nothing.
+
+    `dlt.secrets` reads no config.toml and `dlt.config` no secrets.toml, so both are asked.
+
+    Raises:
+        SettingError: a file is not valid TOML.
+    """
     try:
         secret: Any = dlt.secrets.get(key)
         return dlt.config.get(key) if secret is None else secret
     except TomlProviderReadException as error:
-        raise SettingError(f"{' '.join(str(error).split())}. Mend that file: it is no TOML.") from None
+        raise SettingError(f"{' '.join(str(error).split())}. Fix that file: it is not valid TOML.") from None
 
 
 class Settings(BaseModel):
     """One section of settings."""
 
-    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True, extra="forbid")
     section: ClassVar[str]
 
     @classmethod
-    def read(cls, **given: Any) -> Self:
-        """Return the section; a value in `given` that is not None goes before what dlt finds.
+    def read(cls, account: str, given: Mapping[str, Any] | None = None, resource: str | None = None) -> Self:
+        """Return the section for `account`, or for one resource of it.
+
+        Args:
+            account: name of the account.
+            given: values that go before what dlt finds; None stands for "not given".
+            resource: name of a resource that may have values of its own.
 
         Raises:
             SettingError: names every setting that is missing or cannot be used.
         """
-        return cls._read(given, {})
-
-    @classmethod
-    def for_resource(cls, resource: str) -> Self:
-        """Return the section with what is set for `resource` alone: `checks.deals.rejected_share`.
-
-        Raises:
-            SettingError: names the one that cannot be used.
-        """
-        section = f"{cls.section}.{resource}"
-        own = {name: _first(None, f"{section}.{name}") for name in cls.model_fields}
-        return cls._read(own, {name: section for name, value in own.items() if value is not None})
-
-    @classmethod
-    def _read(cls, given: Mapping[str, Any], sections: Mapping[str, str]) -> Self:
-        values = {name: _first(given.get(name), f"{cls.section}.{name}") for name in cls.model_fields}
+        sections = list(_existing(cls._sections(account, resource)))
+        values = {name: value for name, value in (given or {}).items() if value is not None}
+        origins: dict[str, str] = {}
+        for name in cls.model_fields.keys() - values.keys():
+            for section in sections:
+                if (value := find_setting(f"{section}.{name}")) is not None:
+                    values[name], origins[name] = value, section
+                    break
         try:
-            return cls(**{name: value for name, value in values.items() if value is not None})
+            return cls(**values)
         except ValidationError as error:
-            faults = [(str(fault["loc"][0]), fault["type"], fault["msg"]) for fault in error.errors()]
-            lines = [cls.explain(*fault, section=sections.get(fault[0])) for fault in faults]
+            lines = [
+                cls.explain(
+                    account, str(fault["loc"][0]), fault["type"], fault["msg"], origins.get(str(fault["loc"][0]))
+                )
+                for fault in error.errors()
+            ]
             raise SettingError("\n".join(lines)) from None
 
     @classmethod
-    def explain(cls, name: str, kind: str, message: str, *, section: str | None = None) -> str:
-        """Return one line that says what is wrong with the setting `name` and where to mend it.
+    def explain(cls, account: str, name: str, kind: str, message: str, section: str | None = None) -> str:
+        """Return one line that says what is wrong with the setting `name` and where to fix it.
 
         Args:
+            account: name of the account.
             name: the setting.
             kind: what kind of error pydantic calls it.
             message: what pydantic says.
-            section: where it stands; None for the section itself.
+            section: where it was found; None for the section where it belongs.
         """
-        section = section or cls.section
+        section = section or cls._sections(account, None)[-1]
+        if kind == "extra_forbidden":
+            return f"{section}.{name} is not a setting. Known: {', '.join(cls.model_fields)}."
         annotation = cls.model_fields[name].annotation
+        secret = SecretStr in (annotation, *get_args(annotation))
         problem = "is not set" if kind == "missing" else f"cannot be used: {message.removeprefix('Value error, ')}"
-        file = ".dlt/secrets.toml" if SecretStr in get_args(annotation) else ".dlt/config.toml"
+        file = ".dlt/secrets.toml" if secret else ".dlt/config.toml"
         variable = f"{section}.{name}".replace(".", "__").upper()
         return (
             f"{section}.{name} {problem}. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
         )
 
+    @classmethod
+    def _sections(cls, account: str, resource: str | None) -> list[str]:
+        """Return the sections in which a value may stand, the most special first."""
+        sections = [f"sources.{account}.{cls.section}", cls.section]
+        return [one for name in sections for one in ([f"{name}.{resource}", name] if resource else [name])]
 
-class CrmSettings(Settings):
-    """Section `sources.crm`: which CRM, and who asks."""
 
-    section: ClassVar[str] = "sources.crm"
+class _OfTheAccount(Settings):
+    """A section that only an account has."""
+
+    @classmethod
+    def _sections(cls, account: str, resource: str | None) -> list[str]:
+        return [f"sources.{account}"]
+
+
+def _existing(sections: Sequence[str]) -> Iterator[str]:
+    """Yield those of `sections` in which something is set: most resources and accounts have none of their own."""
+    for section in sections:
+        prefix = f"{section}.".replace(".", "__").upper()
+        if any(name.startswith(prefix) for name in os.environ) or isinstance(find_setting(section), Mapping):
+            yield section
+
+
+class AccountSettings(_OfTheAccount):
+    """Section `sources.<account>`: which CRM, where it is, and what of it is loaded."""
+
+    section: ClassVar[str] = "sources"
 
     allow_http: bool = Field(False, description="Whether login and data may go to another machine unencrypted.")
-    base_url: Annotated[str, AfterValidator(_address)] = Field(
-        description="Address of the CRM, or `sandbox` for the CRM on loopback that comes with the project."
+    base_url: Annotated[str, AfterValidator(_address)] | None = Field(
+        None, description="Address of the CRM, or `sandbox` for the CRM on loopback that comes with the project."
     )
-    email: SecretStr | None = Field(None, description="User name of the login.")
-    api_key: SecretStr | None = Field(None, description="Password of the login.")
-    api: Literal["v1"] = Field("v1", description="Which API of the CRM to ask.")
+    api: str = Field("v1", description="Name of the CRM's API.")
+    resources: Names = Field((), description="The resources to load; all of the API if none is named.")
+    cadences: dict[str, Cadence] = Field(
+        {}, description="How often a resource is loaded, where the API says otherwise."
+    )
+    key_prefix: Names = Field((), description="Prefix of the asset keys; the account's name if there is none.")
+    data_dir: Path | None = Field(None, description="Folder for the files of runs and for the DuckDB file.")
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Records per page, 1 to 10,000. Unset: the limit of the endpoint table, 100."
+        None, description="Records per page, 1 to 10,000. Unset: the limit that the API names, 100."
     )
-    answer_seconds: Annotated[float, Field(gt=0)] = Field(300.0, description="Seconds that one answer may take.")
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(300.0, description="Seconds that one response may take.")
     answer_bytes: Annotated[int, Field(ge=1)] = Field(
-        128 << 20, description="The largest answer that is read, in bytes, decompressed."
+        128 << 20, description="The largest response that is read, in bytes, decompressed."
     )
     listing_seconds: Annotated[float, Field(gt=0)] = Field(
         21_600.0, description="Seconds after which a listing that has not ended is given up."
@@ -167,27 +225,20 @@ class CrmSettings(Settings):
 
     @field_validator("base_url")
     @classmethod
-    def _is_encrypted(cls, value: str, info: ValidationInfo) -> str:
-        parts = urlsplit(value)
+    def _is_encrypted(cls, value: str | None, info: ValidationInfo) -> str | None:
+        parts = urlsplit(value or "")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK and not info.data.get("allow_http"):
             raise ValueError("http:// would show the login to everybody in between; use https://, or set allow_http")
         return value
 
-    @property
-    def is_sandbox(self) -> bool:
-        """Whether the CRM is the sandbox."""
-        return self.base_url == SANDBOX
 
-    def login(self) -> tuple[str, str]:
-        """Return e-mail and API key.
+class LoginSettings(_OfTheAccount):
+    """Section `sources.<account>`: who logs in. Read by the run, never when a code location is loaded."""
 
-        Raises:
-            SettingError: names those that are not set.
-        """
-        if self.email is None or self.api_key is None:
-            unset = [name for name in ("email", "api_key") if getattr(self, name) is None]
-            raise SettingError("\n".join(self.explain(name, "missing", "") for name in unset))
-        return self.email.get_secret_value(), self.api_key.get_secret_value()
+    section: ClassVar[str] = "sources"
+
+    email: SecretStr = Field(description="User name of the login.")
+    api_key: SecretStr = Field(description="Password of the login.")
 
 
 class WarehouseSettings(Settings):
@@ -199,13 +250,15 @@ class WarehouseSettings(Settings):
         "duckdb", description="Name of a dlt SQL destination: `duckdb`, `postgres` and so on."
     )
     dataset: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
-        "crm", description="Dataset (schema) of the tables. The sandbox's tables go to `<dataset>_sandbox`."
+        "crm",
+        description="Dataset (schema) of the tables. The sandbox's tables go to `<dataset>_sandbox`, and those of an "
+        "account that names none of its own to `<dataset>_<account>`.",
     )
     memory_limit: Annotated[str, Field(pattern=r"(?i)^\d+(\.\d+)? ?[KMGT]i?B$")] = Field(
         "1GB", description="Memory that DuckDB may use during a load, e.g. `800MB`. DuckDB only."
     )
     lock_timeout: Annotated[float, Field(ge=0)] = Field(
-        300.0, description="Seconds to wait for another process to close the DuckDB file. DuckDB only."
+        300.0, description="Seconds to wait for another process to close the DuckDB file, or to finish with a table."
     )
 
 
@@ -216,15 +269,15 @@ class SyncSettings(Settings):
 
     deletes: Literal["flag", "remove", "keep"] = Field(
         "flag",
-        description="What becomes of a row whose record the CRM does not list any more: `flag` sets `_deleted_at`, "
-        "`remove` takes it away, `keep` leaves it as it is.",
+        description="What happens to a row whose record the CRM no longer lists: `flag` sets `_deleted_at`, "
+        "`remove` deletes it, `keep` leaves it as it is.",
     )
     delete_guard: Share = Field(
         0.2, description="Share of a table of more than 100 rows above which a listing deletes nothing."
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
     resume_within: Annotated[float, Field(ge=0, le=_A_WEEK)] = Field(
-        21_600.0, description="Seconds after its begin during which a listing that broke off is gone on with."
+        21_600.0, description="Seconds after its start during which a listing that broke off is resumed."
     )
     new_columns: Annotated[int, Field(ge=0)] = Field(
         200, description="Undeclared fields of a listing that get a column each; the others share `other_fields`."
@@ -258,13 +311,13 @@ class AutomationSettings(Settings):
 
     enabled: bool = Field(False, description="Whether schedules and sensors run from the start.")
     timezone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="Time zone of the crons.")
-    frequent_cron: str = Field("*/15 * * * *", description="When `crm_frequent` runs.")
-    daily_cron: str = Field("5 3 * * *", description="When `crm_daily` runs.")
-    watch: Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_known)] = Field(
-        tuple(MODELS), description="The resources that `crm_changes` looks at; a list, or names with commas."
+    frequent_cron: str = Field("*/15 * * * *", description="When the frequent resources are loaded.")
+    daily_cron: str = Field("5 3 * * *", description="When the daily resources are loaded.")
+    watch: Names | None = Field(
+        None, description="The resources whose changes start a load: a list, or names with commas. Unset: all."
     )
     change_interval: Annotated[int, Field(ge=1)] = Field(
-        60, description="Seconds between two looks of `crm_changes`, at the least."
+        60, description="Seconds between two checks for changes, at the least."
     )
 
 
@@ -287,7 +340,7 @@ class AlertSettings(Settings):
     smtp_user: str | None = Field(None, description="User name at the mail server, if it wants one.")
     smtp_password: SecretStr | None = Field(None, description="Password there.")
     mail_from: str = Field("crm_assets@localhost", description="Sender of the mails.")
-    mail_to: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+    mail_to: Annotated[tuple[str, ...], BeforeValidator(split_names)] = Field(
         (), validate_default=True, description="Who gets them; a list, or addresses with commas."
     )
 

@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 
 from crm_assets.extract.batches import Batcher
-from crm_assets.models.columns import columns_of
 from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import RESOURCES
 
 Row = tuple[Any, ...]
 Table = dict[int, Row]
@@ -90,9 +90,9 @@ class Model:
 
 def as_rows(resource: str, records: list[Any]) -> Table:
     """Return `records` as the rows that they become."""
-    batch, rejected = Batcher(resource).batch(records)
+    batch, rejected = Batcher(resource, RESOURCES[resource].columns).batch(records)
     assert not rejected
-    names = [*(column.name for column in columns_of(resource)), MARK]
+    names = [*(column.name for column in RESOURCES[resource].columns), MARK]
     rows = [tuple(_plain(row.get(name)) for name in names) for row in batch.to_pylist()]
     return {int(row[0]): row for row in rows}
 
@@ -108,7 +108,7 @@ def live_rows(path: Path, resource: str, table: str | None = None, where: str = 
         )
         if not columns:
             return None
-        names = [*(column.name for column in columns_of(resource)), MARK]
+        names = [*(column.name for column in RESOURCES[resource].columns), MARK]
         selected = ", ".join(f'"{name}"' if name in columns else "NULL" for name in names)
         rows = warehouse.execute(f'SELECT {selected} FROM crm."{table or resource}" WHERE {where}').fetchall()
     found = {int(row[0]): tuple(map(_plain, row)) for row in rows}

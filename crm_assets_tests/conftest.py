@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ from crm_assets.project import ROOT, configure_dlt
 
 configure_dlt()
 
-import dagster as dg  # noqa: E402 - dlt must find the project settled
+import dagster as dg  # noqa: E402 - dlt must find the project configured
 import duckdb  # noqa: E402
 
+from crm_assets.account import Account, resolve_account  # noqa: E402
 from crm_assets.apis.api_config import ApiConfig  # noqa: E402
+from crm_assets.apis.resources import Resource, read_api  # noqa: E402
 from crm_assets.apis.v1 import V1  # noqa: E402
 from crm_assets.cli.main import app  # noqa: E402
-from crm_assets.definitions import defs  # noqa: E402
 from crm_assets.extract.connection import Connection  # noqa: E402
-from crm_assets.orchestration import assets  # noqa: E402
-from crm_assets.orchestration.keys import asset_key  # noqa: E402
+from crm_assets.orchestration import build_defs  # noqa: E402
+from crm_assets.orchestration.keys import asset_key, main_job, warehouse_resource  # noqa: E402
+from crm_assets.project import data_directory  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"
@@ -69,12 +72,23 @@ def connection(sandbox: Sandbox) -> Connection:
     return Connection(sandbox.base_url, EMAIL, API_KEY)
 
 
-@pytest.fixture
-def impatient() -> ApiConfig:
-    """The endpoint table of v1 with retries that hardly wait."""
-    defaults = V1["resource_defaults"]
+def impatient(config: ApiConfig) -> ApiConfig:
+    """Return `config` with retries that hardly wait."""
+    defaults = config["resource_defaults"]
     handler = {**defaults["endpoint"]["error_handler"], "backoff_factor": HARDLY_ANY}
-    return {**V1, "resource_defaults": {**defaults, "endpoint": {**defaults["endpoint"], "error_handler": handler}}}  # type: ignore[typeddict-item]
+    return {**config, "resource_defaults": {**defaults, "endpoint": {**defaults["endpoint"], "error_handler": handler}}}  # type: ignore[typeddict-item]
+
+
+IMPATIENT = impatient(V1)
+"""The API v1 with retries that hardly wait."""
+RESOURCES: dict[str, Resource] = {resource.name: resource for resource in read_api(IMPATIENT).resources}
+"""Its resources by name."""
+
+
+def an_account(name: str = "crm", **given: Any) -> Account:
+    """Return the account `name` as the settings say, with retries that hardly wait."""
+    account = resolve_account(name, **{"api": IMPATIENT, "fallback_dir": data_directory(), **given})
+    return replace(account, retry_pause=HARDLY_ANY)
 
 
 class Warehouse:
@@ -134,25 +148,32 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 @pytest.fixture
-def materialize(warehouse: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Materialize:
+def materialize(warehouse: Warehouse, instance: dg.DagsterInstance) -> Materialize:
     """Run the assets of the given resources, all for none, against the sandbox; retries hardly wait."""
-    monkeypatch.setitem(V1["resource_defaults"]["endpoint"]["error_handler"], "backoff_factor", HARDLY_ANY)
-    monkeypatch.setattr(assets, "RETRY_PAUSE", HARDLY_ANY)
     return partial(run_assets, instance)
 
 
 def run_assets(
-    instance: dg.DagsterInstance, resources: Sequence[str] = (), *, allow_deletes: bool = False
+    instance: dg.DagsterInstance,
+    resources: Sequence[str] = (),
+    *,
+    allow_deletes: bool = False,
+    account: Account | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run the assets of `resources`, all for none, as the settings say."""
-    return defs.resolve_job_def("crm_all").execute_in_process(
-        instance=instance,
-        asset_selection=[asset_key(name) for name in resources] or None,
-        raise_on_error=False,
-        run_config={
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            "resources": {"warehouse": {"config": {"allow_deletes": allow_deletes}}},
-        },
+    """Run the assets of `resources`, all for none, of `account`, the one that the settings say for None."""
+    account = account or an_account()
+    return (
+        build_defs(account)
+        .resolve_job_def(main_job(account))
+        .execute_in_process(
+            instance=instance,
+            asset_selection=[asset_key(account, name) for name in resources] or None,
+            raise_on_error=False,
+            run_config={
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                "resources": {warehouse_resource(account): {"config": {"allow_deletes": allow_deletes}}},
+            },
+        )
     )
 
 

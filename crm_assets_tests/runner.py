@@ -15,9 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from crm_assets.apis.v1 import V1
-from crm_assets.orchestration import assets
-from crm_assets_tests.conftest import HARDLY_ANY, run_assets
+from crm_assets_tests.conftest import run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["crm_assets_tests.runner"])
@@ -74,8 +72,6 @@ class Run:
 def _execute(home: str, environment: dict[str, str], resources: list[str], sending: Connection) -> None:
     os.environ.update(environment)
     logging.disable(logging.CRITICAL)
-    V1["resource_defaults"]["endpoint"]["error_handler"]["backoff_factor"] = HARDLY_ANY
-    assets.RETRY_PAUSE = HARDLY_ANY
     with dg.DagsterInstance.local_temp(home) as instance:
         result = run_assets(instance, resources)
         landed = {

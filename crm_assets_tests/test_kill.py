@@ -15,7 +15,7 @@ LOADED = ("contacts", "deals", "notes")
 TIMES = int(os.environ.get("CAMPAIGN_KILLS", "0"))
 """How often each moment is tried in a campaign; without one, some moments once."""
 MOMENTS = {
-    "fetch": "data/runs/*/lock",
+    "fetch": "data/runs/*.lock",
     "spool": "data/unfinished/crm.contacts/*/*rows*",
     "extract": "data/runs/*/dlt/crm/normalize/*/*/*",
     "normalize": "data/runs/*/dlt/crm/load/new/*/*",

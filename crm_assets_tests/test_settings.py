@@ -4,41 +4,125 @@ from pathlib import Path
 
 import pytest
 
-from crm_assets.errors import SettingError
-from crm_assets.orchestration.resources import CrmApi, Warehouse
+from crm_assets.account import Account, configured_accounts, resolve_account
+from crm_assets.errors import ApiConfigError, SettingError
+from crm_assets.extract.connect import connect
 from crm_assets.project import ROOT, exposed_secrets
 from crm_assets.settings import (
+    AccountSettings,
     AlertSettings,
     AutomationSettings,
-    CrmSettings,
+    CheckSettings,
+    LoginSettings,
     Settings,
     SyncSettings,
     WarehouseSettings,
 )
 
+REAL = "https://api.example.com"
+
 
 def test_as_shipped_the_crm_is_the_sandbox_and_its_tables_keep_out_of_a_real_crms_dataset() -> None:
-    assert CrmSettings.read().is_sandbox
-    assert Warehouse(crm_api=CrmApi()).dataset_name() == "crm_sandbox"
+    assert resolve_account().is_sandbox
+    assert resolve_account().dataset == "crm_sandbox"
 
 
 def test_a_real_crms_tables_go_to_the_dataset_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Warehouse(crm_api=CrmApi(base_url="https://api.example.com")).dataset_name() == "crm"
+    assert resolve_account(base_url=REAL).dataset == "crm"
     monkeypatch.setenv("WAREHOUSE__DATASET", "sales")
-    assert Warehouse(crm_api=CrmApi(base_url="https://api.example.com")).dataset_name() == "sales"
-    assert Warehouse(crm_api=CrmApi()).dataset_name() == "sales_sandbox"
+    assert resolve_account(base_url=REAL).dataset == "sales"
+    assert resolve_account().dataset == "sales_sandbox"
 
 
-def test_the_environment_goes_before_the_file_and_a_run_before_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_has_a_dataset_of_its_own_unless_it_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_account("acme", base_url=REAL).dataset == "crm_acme"
+    monkeypatch.setenv("WAREHOUSE__DATASET", "sales")
+    assert resolve_account("acme", base_url=REAL).dataset == "sales_acme"
+    monkeypatch.setenv("SOURCES__ACME__WAREHOUSE__DATASET", "their_own")
+    assert resolve_account("acme", base_url=REAL).dataset == "their_own"
+    assert resolve_account("acme", base_url=REAL, dataset="mine").dataset == "mine"
+
+
+def test_what_is_handed_in_goes_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SOURCES__CRM__BASE_URL", "https://crm.example.com/")
-    assert CrmSettings.read().base_url == "https://crm.example.com"
-    assert CrmApi(base_url="sandbox").settings().is_sandbox
+    assert resolve_account().crm.base_url == "https://crm.example.com"
+    assert resolve_account(base_url="sandbox").is_sandbox
+
+
+def test_the_more_special_value_goes_before_the_more_general_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deletes(account: Account) -> tuple[str, str]:
+        return account.sync["deals"].deletes, account.sync["notes"].deletes
+
+    monkeypatch.setenv("SYNC__DELETES", "keep")
+    assert deletes(resolve_account("acme")) == ("keep", "keep")
+    monkeypatch.setenv("SYNC__DEALS__DELETES", "remove")
+    assert deletes(resolve_account("acme")) == ("remove", "keep")
+    monkeypatch.setenv("SOURCES__ACME__SYNC__DELETES", "flag")
+    assert deletes(resolve_account("acme")) == ("flag", "flag")
+    monkeypatch.setenv("SOURCES__ACME__SYNC__DEALS__DELETES", "remove")
+    assert deletes(resolve_account("acme")) == ("remove", "flag")
+    assert deletes(resolve_account("acme", sync={"deletes": "keep", "deals": {"deletes": "flag"}})) == ("flag", "keep")
+    assert deletes(resolve_account("globex")) == ("remove", "keep")
+
+
+def test_resources_and_cadences_narrow_what_an_account_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__ACME__RESOURCES", "deals, contacts")
+    account = resolve_account("acme", cadences={"deals": "daily"})
+    assert [(one.name, one.cadence) for one in account.resources] == [("contacts", "frequent"), ("deals", "daily")]
+    with pytest.raises(ApiConfigError, match=r"Unknown resource: leads\."):
+        resolve_account("acme", resources=["leads"])
+    with pytest.raises(ApiConfigError, match=r"Unknown resource: tickets\."):
+        resolve_account("acme", cadences={"tickets": "daily"})
+    with pytest.raises(SettingError, match=r"sync: unknown resource leads\. Known: contacts, deals"):
+        resolve_account("acme", sync={"leads": {"deletes": "keep"}})
+    with pytest.raises(SettingError, match=r"\.delets is not a setting\. Known: deletes"):
+        resolve_account("acme", sync={"delets": "keep"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"ACCOUNTS": "crm, crm"}, "must name each account once"),
+        ({"ACCOUNTS": "Acme"}, "'Acme' is not a name of an account"),
+        (
+            {"ACCOUNTS": "crm, acme", "SOURCES__ACME__WAREHOUSE__DATASET": "crm", "SOURCES__ACME__BASE_URL": "sandbox"},
+            "The accounts crm and acme write into one dataset, crm_sandbox",
+        ),
+    ],
+)
+def test_accounts_that_would_overwrite_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match=words):
+        configured_accounts()
+
+
+def test_a_list_of_accounts_makes_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCOUNTS", "crm, acme")
+    assert [account.name for account in configured_accounts()] == ["crm", "acme"]
+    assert [account.name for account in configured_accounts("acme")] == ["acme"]
+    with pytest.raises(SettingError, match=r"There is no account 'globex'\. Configured: crm, acme"):
+        configured_accounts("globex")
+
+
+def test_the_files_of_a_mounted_account_go_to_dagster_home_or_where_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "/somewhere")
+    assert resolve_account("acme").data_dir == Path("/somewhere/crm_assets")
+    monkeypatch.delenv("DAGSTER_HOME")
+    assert resolve_account("acme").data_dir == Path.home() / ".crm_assets"
+    monkeypatch.setenv("SOURCES__ACME__DATA_DIR", "/elsewhere")
+    assert resolve_account("acme").data_dir == Path("/elsewhere")
+    assert resolve_account("acme", data_dir="/here").data_dir == Path("/here")
 
 
 def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
     monkeypatch.setenv("SOURCES__CRM__API_KEY", "0012")
-    assert CrmSettings.read().login() == ("me@example.com", "0012")
+    assert LoginSettings.read("crm").api_key.get_secret_value() == "0012"
 
 
 @pytest.mark.parametrize(
@@ -47,21 +131,28 @@ def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch
         ("SOURCES__CRM__BASE_URL", "api.example.com", "must be an address"),
         ("SOURCES__CRM__BASE_URL", "ftp://api.example.com", "must be an address"),
         ("SOURCES__CRM__BASE_URL", "https://me:pass@api.example.com", "must not contain a login"),
+        ("SOURCES__CRM__BASE_URL", "https://api.example.com/a b", "must not contain spaces"),
+        ("SOURCES__CRM__BASE_URL", "https://api.example.com:crm", "is not an address: Port could not be cast"),
+        ("SOURCES__CRM__BASE_URL", "https://api.example.com:99999", "is not an address: Port out of range"),
+        ("SOURCES__CRM__BASE_URL", "https://api..example.com", "'api..example.com' is not a host name"),
+        ("SOURCES__CRM__BASE_URL", "https://-api.example.com", "'-api.example.com' is not a host name"),
+        ("SOURCES__CRM__BASE_URL", "https://[::1", "is not an address"),
         ("SOURCES__CRM__PAGE_SIZE", "many", "valid integer"),
         ("SOURCES__CRM__PAGE_SIZE", "0", "greater than or equal to 1"),
-        ("SOURCES__CRM__API", "v9", "'v1'"),
         ("WAREHOUSE__MEMORY_LIMIT", "lots", "match pattern"),
         ("WAREHOUSE__LOCK_TIMEOUT", "-1", "greater than or equal to 0"),
         ("WAREHOUSE__DATASET", 'crm"; DROP', "match pattern"),
+        ("SOURCES__CRM__WAREHOUSE__LOCK_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("SYNC__DEALS__DELETES", "never", "'flag', 'remove' or 'keep'"),
+        ("AUTOMATION__TIMEZONE", "Mars", "is not a time zone"),
     ],
 )
 def test_a_malformed_setting_is_named_with_its_file_and_variable_but_not_its_value(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    section = WarehouseSettings if variable.startswith("WAREHOUSE") else CrmSettings
     with pytest.raises(SettingError) as error:
-        section.read()
+        resolve_account()
     message = str(error.value)
     name = variable.lower().replace("__", ".")
     assert message.startswith(f"{name} cannot be used: ")
@@ -71,29 +162,46 @@ def test_a_malformed_setting_is_named_with_its_file_and_variable_but_not_its_val
     assert "me:pass" not in message
 
 
-def test_missing_secrets_are_named_with_the_file_of_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__CRM__BASE_URL", "https://api.example.com")
+@pytest.mark.parametrize(
+    "base_url", ["https://münchen.example", "http://[::1]:8000", "http://10.0.0.1", "https://a_b.example/x"]
+)
+def test_unusual_addresses_are_taken(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__CRM__ALLOW_HTTP", "true")
+    assert resolve_account(base_url=base_url).crm.base_url == base_url
+
+
+def test_missing_secrets_are_named_with_the_file_of_secrets() -> None:
     with pytest.raises(SettingError) as error:
-        CrmSettings.read().login()
+        connect(resolve_account("acme", base_url=REAL)).__enter__()
     assert str(error.value).splitlines() == [
-        f"sources.crm.{name} is not set. Set `{name}` under [sources.crm] in .dlt/secrets.toml, "
-        f"or SOURCES__CRM__{name.upper()} in the environment."
+        f"sources.acme.{name} is not set. Set `{name}` under [sources.acme] in .dlt/secrets.toml, "
+        f"or SOURCES__ACME__{name.upper()} in the environment."
         for name in ("email", "api_key")
     ]
 
 
-def test_a_secret_is_not_in_the_representation_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_not_set_is_an_error_of_the_run() -> None:
+    account = resolve_account("acme")
+    with pytest.raises(SettingError, match=r"^sources\.acme\.base_url is not set\."):
+        connect(account).__enter__()
+
+
+def test_a_secret_is_not_in_the_representation_of_an_account_or_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
     monkeypatch.setenv("SOURCES__CRM__API_KEY", "very-secret")
-    settings = CrmSettings.read()
-    assert "very-secret" not in f"{settings!r}{settings.model_dump_json()}"
-    assert "me@example.com" not in f"{settings!r}{settings.model_dump_json()}"
+    login = LoginSettings.read("crm")
+    account = resolve_account(alerts={"webhook_url": "https://hooks.example.com/very-secret"})
+    for shown in (f"{login!r}{login.model_dump_json()}", repr(account)):
+        assert "very-secret" not in shown
+        assert "me@example.com" not in shown
 
 
 @pytest.mark.parametrize(
     ("section", "page"),
     [
-        (CrmSettings, "README.md"),
+        (AccountSettings, "docs/accounts.md"),
+        (LoginSettings, "README.md"),
+        (CheckSettings, "docs/checks.md"),
         (WarehouseSettings, "README.md"),
         (SyncSettings, "docs/reliability.md"),
         (AutomationSettings, "docs/automation.md"),
@@ -102,25 +210,26 @@ def test_a_secret_is_not_in_the_representation_of_the_settings(monkeypatch: pyte
 )
 def test_every_setting_is_described(section: type[Settings], page: str) -> None:
     text = (ROOT / page).read_text()
+    where = "sources.crm" if section.section == "sources" else section.section
     for name in section.model_fields:
-        assert f"`{section.section}.{name}`" in text
-        assert f"`{section.section}__{name}`".upper().replace(".", "__") in text
+        assert f"`{where}.{name}`" in text
+        assert f"`{where}__{name}`".upper().replace(".", "__") in text
 
 
 def test_mail_without_a_reader_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALERTS__SMTP_HOST", "mail.example.com")
     with pytest.raises(SettingError, match=r"^alerts\.mail_to cannot be used: .* somebody must be named"):
-        AlertSettings.read()
+        AlertSettings.read("crm")
 
 
 def test_a_webhook_is_masked_and_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALERTS__WEBHOOK_URL", "https://hooks.example.com/s3cr3t")
-    assert "s3cr3t" not in repr(AlertSettings.read())
+    assert "s3cr3t" not in repr(AlertSettings.read("crm"))
     monkeypatch.setenv("ALERTS__WEBHOOK_URL", "s3cr3t")
     with pytest.raises(
         SettingError, match=r"^alerts\.webhook_url cannot be used: must be an address .*secrets\.toml"
     ) as e:
-        AlertSettings.read()
+        AlertSettings.read("crm")
     assert "s3cr3t" not in str(e.value)
 
 
@@ -155,7 +264,7 @@ def test_a_login_goes_unencrypted_to_this_machine_only(
     monkeypatch.setenv("SOURCES__CRM__BASE_URL", base_url)
     monkeypatch.setenv("SOURCES__CRM__ALLOW_HTTP", allowed)
     if fine:
-        assert CrmSettings.read().base_url == base_url
+        assert resolve_account().crm.base_url == base_url
     else:
         with pytest.raises(SettingError, match=r"^sources\.crm\.base_url cannot be used: http:// would show the login"):
-            CrmSettings.read()
+            resolve_account()

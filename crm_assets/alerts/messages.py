@@ -43,7 +43,7 @@ def _what(incident: Incident) -> str:
     subjects = ", ".join(incident.subjects)
     match incident.kind:
         case "run":
-            return f"{subjects} did not load" if incident.subjects[0].startswith("crm/") else f"{subjects} failed"
+            return f"{subjects} did not load" if "/" in incident.subjects[0] else f"{subjects} failed"
         case "check":
             return f"{subjects} {'fails' if len(incident.subjects) == 1 else 'fail'}"
         case "freshness":

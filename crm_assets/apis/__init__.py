@@ -1,1 +1,1 @@
-"""The APIs of the CRM, as data."""
+"""The APIs that can be loaded: the vocabulary of their configurations, and those that come with the project."""

@@ -1,9 +1,8 @@
-"""The vocabulary of an endpoint table: the words of the CRM's configuration guide, and nothing else.
+"""The vocabulary of an API's configuration: the words of the CRM's configuration guide, and nothing else.
 
-The guide's dialect is close to dlt's `rest_api` but not the same: `rest_api.py` translates it.
+The guide's dialect is close to dlt's `rest_api` but not the same: `extract/rest_api.py` translates it.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError, with_config
@@ -31,14 +30,14 @@ class CursorPaginator(TypedDict):
 
 @with_config(_STRICT)
 class SinglePage(TypedDict):
-    """The whole listing in one answer."""
+    """The whole listing in one response."""
 
     type: Literal["single_page"]
 
 
 @with_config(_STRICT)
 class ErrorHandler(TypedDict):
-    """Which answers are asked for again, how often, and after `backoff_factor * 2**(n - 1)` seconds."""
+    """Which responses are retried, how often, and after `backoff_factor * 2**(n - 1)` seconds."""
 
     retry_on_status_codes: list[int]
     max_retries: int
@@ -47,7 +46,7 @@ class ErrorHandler(TypedDict):
 
 @with_config(_STRICT)
 class Endpoint(TypedDict, total=False):
-    """One endpoint: its path, where the records are in the answer, how it pages, how it is retried."""
+    """One endpoint: its path, where the records are in the response, how it pages, how it is retried."""
 
     path: str
     data_selector: str
@@ -56,8 +55,8 @@ class Endpoint(TypedDict, total=False):
 
 
 @with_config(_STRICT)
-class Resource(TypedDict):
-    """One row of the table: how to ask, and how often. What its endpoint leaves out comes from `resource_defaults`."""
+class ResourceConfig(TypedDict):
+    """One resource: how it is read, and how often. What its endpoint leaves out comes from `resource_defaults`."""
 
     name: str
     endpoint: Endpoint
@@ -66,7 +65,7 @@ class Resource(TypedDict):
 
 @with_config(_STRICT)
 class Auth(TypedDict):
-    """Who asks. The values name settings of the section `sources.crm`."""
+    """Who logs in. The values name settings of the account."""
 
     type: Literal["basic"]
     username: Literal["{email}"]
@@ -75,7 +74,7 @@ class Auth(TypedDict):
 
 @with_config(_STRICT)
 class Client(TypedDict):
-    """Where the API is, and who asks. The values name settings of the section `sources.crm`."""
+    """Where the API is, and who logs in. The values name settings of the account."""
 
     base_url: Literal["{base_url}"]
     auth: Auth
@@ -96,51 +95,34 @@ class ApiConfig(TypedDict):
 
     client: Client
     resource_defaults: ResourceDefaults
-    resources: list[Resource]
+    resources: list[ResourceConfig]
 
 
-_TABLE = TypeAdapter(ApiConfig)
+_CONFIG = TypeAdapter(ApiConfig)
 
 
-def validated(table: ApiConfig) -> ApiConfig:
-    """Return `table` if every key, resource and paginator in it is known.
+def validate(config: ApiConfig) -> None:
+    """Check that every key, resource and paginator in `config` is known.
 
     Raises:
         ApiConfigError: names each unknown or unusable entry and the resource it belongs to.
     """
     try:
-        _TABLE.validate_python(table)
+        _CONFIG.validate_python(config)
     except ValidationError as error:
-        faults = "; ".join(_fault(table, detail) for detail in error.errors())
-        raise ApiConfigError(f"The endpoint table cannot be used: {faults}") from None
-    unknown = [row["name"] for row in table["resources"] if row["name"] not in MODELS]
+        faults = "; ".join(_fault(config, detail) for detail in error.errors())
+        raise ApiConfigError(f"The API's configuration cannot be used: {faults}") from None
+    unknown = [row["name"] for row in config["resources"] if row["name"] not in MODELS]
     if unknown:
         raise ApiConfigError(
-            f"The endpoint table names resources that have no model: {', '.join(unknown)}. "
-            f"Known: {', '.join(MODELS)}. Add the model in crm_assets/schemas/."
+            f"The API's configuration names resources that have no model: {', '.join(unknown)}. "
+            f"Known: {', '.join(MODELS)}. Add the model in crm_assets/models/."
         )
-    return table
 
 
-def select(table: ApiConfig, names: Sequence[str] | None) -> list[Resource]:
-    """Return the rows called `names`, in the table's order; all of them for None.
-
-    Raises:
-        ApiConfigError: names what is not in the table.
-    """
-    rows = table["resources"]
-    if names is None:
-        return rows
-    known = [row["name"] for row in rows]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ApiConfigError(f"Unknown resource: {', '.join(unknown)}. Known: {', '.join(known)}.")
-    return [row for row in rows if row["name"] in names]
-
-
-def _fault(table: ApiConfig, detail: ErrorDetails) -> str:
+def _fault(config: ApiConfig, detail: ErrorDetails) -> str:
     where = [str(part) for part in detail["loc"]]
     if where[0] == "resources" and len(where) > 1:
-        where[:2] = [str(table["resources"][int(where[1])].get("name", f"row {where[1]}"))]
+        where[:2] = [str(config["resources"][int(where[1])].get("name", f"row {where[1]}"))]
     problem = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
     return f"{'.'.join(where)}: {problem} (got {detail['input']!r})"

@@ -18,6 +18,7 @@ from crm_assets.errors import CrmAssetsError, Reason, SettingError
 from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt, exposed_secrets
 
 if TYPE_CHECKING:
+    from crm_assets.account import Account
     from crm_assets.orchestration.run import Outcome
 
 EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5, "disk": 6}
@@ -49,16 +50,21 @@ def main() -> None:
     app()
 
 
+AccountName = Annotated[
+    str | None, typer.Option("--account", help="Name of the account; all that are configured if none is named.")
+]
+Resources = Annotated[list[str] | None, typer.Argument(help="Names of the resources; all if none is named.")]
+
+
 @app.command()
 def sync(
-    resources: Annotated[
-        list[str] | None, typer.Argument(help="Names of the resources to load; all eleven if none is named.")
-    ] = None,
+    resources: Resources = None,
+    account: AccountName = None,
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Delete more rows than sync.delete_guard allows, this once.")
     ] = False,
 ) -> None:
-    """Load the resources into the warehouse, judge the tables, and print what landed and what was found.
+    """Load the resources into the warehouse, check the tables, and print what landed and what was found.
 
     The run is recorded by Dagster, so `make dev` shows it too.
     """
@@ -66,37 +72,49 @@ def sync(
         from crm_assets.cli.terminal import print_landed, progress
         from crm_assets.orchestration.run import run
 
-        with progress(_out):
-            outcome = run(resources or [], allow_deletes=allow_deletes)
-        if outcome.landed:
-            print_landed(_out, outcome.landed)
-        _conclude(outcome, resources)
+        accounts = _accounts(account, resources)
+        outcomes = []
+        for one in accounts:
+            with progress(_out):
+                outcome = run(one, resources or [], allow_deletes=allow_deletes)
+            if outcome.landed:
+                print_landed(_out, outcome.landed)
+            outcomes.append(outcome)
+        _conclude(accounts, outcomes, resources)
 
 
 @app.command()
-def check(
-    resources: Annotated[
-        list[str] | None, typer.Argument(help="Names of the resources to check; all eleven if none is named.")
-    ] = None,
-) -> None:
-    """Judge the tables as they are, without loading anything, and print what was found."""
+def check(resources: Resources = None, account: AccountName = None) -> None:
+    """Check the tables as they are, without loading anything, and print what was found."""
     with _explained():
         from crm_assets.orchestration.run import run_checks
 
-        _conclude(run_checks(resources or []), resources)
+        accounts = _accounts(account, resources)
+        _conclude(accounts, [run_checks(one, resources or []) for one in accounts], resources)
 
 
-def _conclude(outcome: "Outcome", resources: list[str] | None) -> None:
+def _accounts(name: str | None, resources: list[str] | None = None) -> "list[Account]":
+    from crm_assets.account import configured_accounts
+
+    accounts = configured_accounts(name)
+    if resources and len(accounts) > 1:
+        raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
+    return accounts
+
+
+def _conclude(accounts: "list[Account]", outcomes: "list[Outcome]", resources: list[str] | None) -> None:
     """Print what the checks of `resources` found, and end with what it means for a script."""
     from crm_assets.cli.terminal import print_summary
     from crm_assets.orchestration.run import instance
     from crm_assets.report.collect import collect
 
     with instance() as history:
-        found = collect(history, resources)
+        found = collect(history, accounts, resources or [])
     print_summary(_out, found)
-    if outcome.problem:
-        _fail(outcome.problem, {outcome.reason})
+    failed = [outcome for outcome in outcomes if outcome.problem]
+    if failed:
+        problems = "\n".join(outcome.problem or "" for outcome in failed)
+        _fail(problems, {outcome.reason for outcome in failed})
     if not found.ok:
         raise typer.Exit(1)
 
@@ -114,6 +132,7 @@ class ReportFormat(StrEnum):
 @app.command()
 def report(
     form: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.terminal,
+    account: AccountName = None,
     output: Annotated[Path | None, typer.Option(help="File to write; the terminal if none is named.")] = None,
     failures: Annotated[bool, typer.Option("--only-failures", help="Leave out what passed.")] = False,
 ) -> None:
@@ -128,7 +147,7 @@ def report(
         from crm_assets.report.formats import FORMATS
 
         with instance() as history:
-            found = collect(history)
+            found = collect(history, _accounts(account))
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
@@ -142,24 +161,24 @@ def report(
 
 
 @app.command()
-def ping() -> None:
-    """Check address and login: one request per resource, a table of answers.
+def ping(account: AccountName = None) -> None:
+    """Check address and login: one request per resource, a table of responses.
 
     Exits with 0 when every resource answered with a page of records.
     """
     with _explained():
-        from crm_assets.cli.terminal import print_answers
+        from crm_assets.cli.terminal import print_probes
+        from crm_assets.extract.connect import connect
         from crm_assets.extract.probe import probe_resources
-        from crm_assets.orchestration.resources import CrmApi
 
         if warning := exposed_secrets():
             _err.print(warning, soft_wrap=True)
-        crm_api = CrmApi()
-        table = crm_api.table()
-        with crm_api.connection() as connection:
-            answers = list(probe_resources(table, table["resources"], connection))
-        print_answers(_out, connection.base_url, answers)
-    errors = [answer.error for answer in answers if answer.error]
+        errors = []
+        for one in _accounts(account):
+            with connect(one) as connection:
+                probes = list(probe_resources(one.resources, connection))
+            print_probes(_out, connection.base_url, probes)
+            errors += [probe.error for probe in probes if probe.error]
     if errors:
         _fail("\n".join(dict.fromkeys(f"{error.why}. {error.advice}" for error in errors)), {e.reason for e in errors})
 
@@ -175,11 +194,12 @@ def sandbox(
     fault: Annotated[list[str] | None, typer.Option(help="What goes wrong, e.g. tickets=503x2. Repeatable.")] = None,
 ) -> None:
     """Start the sandbox CRM alone, until Ctrl-C. Its page at / says what it holds."""
+    from crm_assets.account import DEFAULT_ACCOUNT
     from crm_assets.sandbox.service import serve
     from crm_assets.settings import SandboxSettings
 
     with _explained():
-        fixed = port or SandboxSettings.read().port
+        fixed = port or SandboxSettings.read(DEFAULT_ACCOUNT).port
         try:
             serve(port=fixed, seed=seed, latency=latency, counts=count or [], faults=fault or [])
         except (OSError, ValueError) as error:
@@ -192,18 +212,23 @@ def dev(
 ) -> None:
     """Open the Dagster UI with its daemon, and the sandbox CRM while `base_url` is `sandbox`. Until Ctrl-C."""
     with _explained():
+        from crm_assets.account import DEFAULT_ACCOUNT
         from crm_assets.orchestration.run import instance
         from crm_assets.orchestration.run_reaper import reap_dead_runs
         from crm_assets.sandbox.running import sandbox_url
-        from crm_assets.settings import AutomationSettings, CrmSettings, SandboxSettings
+        from crm_assets.settings import SandboxSettings
 
-        settings = CrmSettings.read()
-        automated = AutomationSettings.read().enabled
+        accounts = _accounts(None)
         with instance() as history:
             reap_dead_runs(history)
-        fixed = SandboxSettings.read().port
-        with sandbox_url(fixed, own_port=fixed) if settings.is_sandbox else nullcontext(settings.base_url) as url:
-            _out.print(f"CRM at {url}, Dagster at http://127.0.0.1:{port}")
+        fixed = SandboxSettings.read(DEFAULT_ACCOUNT).port
+        needs_sandbox = any(one.is_sandbox for one in accounts)
+        with sandbox_url(fixed, own_port=fixed) if needs_sandbox else nullcontext("") as sandbox_address:
+            for one in accounts:
+                address = sandbox_address if one.is_sandbox else one.crm.base_url
+                _out.print(f"{one.name}: CRM at {address}", soft_wrap=True)
+            _out.print(f"Dagster at http://127.0.0.1:{port}")
+            automated = any(one.automation.enabled for one in accounts)
             _out.print(AUTOMATION_ON if automated else AUTOMATION_OFF, soft_wrap=True)
             _until_ended(
                 [

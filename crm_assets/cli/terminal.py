@@ -79,17 +79,17 @@ def print_landed(console: Console, landed: Sequence[Landed]) -> None:
     _print(console, head, rows, left={0, 8})
 
 
-def print_answers(console: Console, base_url: str, answers: Sequence[Probe]) -> None:
+def print_probes(console: Console, base_url: str, probes: Sequence[Probe]) -> None:
     """Print what each resource answered to one request."""
     console.print(f"{base_url}", markup=False, soft_wrap=True)
     rows = [
         [
-            answer.resource,
-            answer.error.why if answer.error else "ok",
-            "" if answer.records is None else f"{answer.records:,}",
-            f"{answer.seconds * 1000:,.0f}",
+            probe.resource,
+            probe.error.why if probe.error else "ok",
+            "" if probe.records is None else f"{probe.records:,}",
+            f"{probe.seconds * 1000:,.0f}",
         ]
-        for answer in answers
+        for probe in probes
     ]
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
 

@@ -1,7 +1,7 @@
 """Records as Arrow batches of the declared schema, plus one JSON column per undeclared field."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import NoneType
 from typing import Any
@@ -15,7 +15,6 @@ from crm_assets.models.columns import (
     Column,
     arrow_field,
     column_name,
-    columns_of,
     undeclared_field,
 )
 from crm_assets.models.values import (
@@ -53,6 +52,17 @@ class Rejected:
     """The whole record, as JSON."""
 
 
+REJECTED_TABLE = "rejected_records"
+"""The table of the records that cannot be rows, each with the reason."""
+REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
+"""The columns of the records that cannot be rows."""
+
+
+def rejected_batch(rejected: Sequence[Rejected]) -> pa.RecordBatch:
+    """Return `rejected` as one batch of `REJECTED_SCHEMA`."""
+    return pa.RecordBatch.from_pylist([asdict(record) for record in rejected], schema=REJECTED_SCHEMA)
+
+
 class Batcher:
     """Turns the records of one listing into Arrow batches.
 
@@ -65,6 +75,7 @@ class Batcher:
 
     Args:
         resource: name of the resource.
+        columns: its declared columns.
         new_columns: how many undeclared columns there may be.
         undeclared: the undeclared columns of batches made before, by another one.
         fields: what its `fields` said.
@@ -73,12 +84,13 @@ class Batcher:
     def __init__(
         self,
         resource: str,
+        columns: Sequence[Column],
         new_columns: int = 200,
         undeclared: Iterable[str] = (),
         fields: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._resource = resource
-        self._declared = {column.name: column for column in columns_of(resource)}
+        self._declared = {column.name: column for column in columns}
         self._new_columns = new_columns
         self._undeclared: dict[str, None] = dict.fromkeys(undeclared)
         self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}

@@ -1,4 +1,4 @@
-"""HTTP with the CRM: one keep-alive session per resource, the guide's retries, nothing leaked.
+"""The HTTP client: one keep-alive session per resource, the configured retries, no login in any message.
 
 Retries happen around each single exchange and include the reading and the shape of the body,
 because a body that is cut off or is not the expected JSON is as much a fault as a 503.
@@ -14,33 +14,24 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-from tenacity.wait import wait_random
+from tenacity.wait import wait_base, wait_random
 
 from crm_assets.apis.api_config import Endpoint, ErrorHandler
 from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.deadline import Deadline, DeadlineExceeded
 from crm_assets.extract.json_decoder import parse
-from crm_assets.extract.responses import problem_of, reason_of, retry_after, what_was_lost, without_userinfo
+from crm_assets.extract.responses import body_problem, connection_problem, reason_of, retry_after, without_userinfo
 
 USER_AGENT = f"crm_assets/{version('crm_assets')}"
-MOST_RETRY_AFTER = 300.0
+MAX_RETRY_AFTER = 300.0
 """Seconds. A CRM that asks for a longer pause than this is reported instead of waited for."""
 _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
 
-_CRM_DOWN = "Nothing to mend here: run it again when the CRM is back."
+_CRM_DOWN = "Nothing to fix here: run it again when the CRM is back."
 _REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
-_CHECK_URL = "Check sources.crm.base_url (.dlt/config.toml or SOURCES__CRM__BASE_URL)."
-_RAISE_THE_LIMIT = (
-    "Its table is untouched. If that is right, raise sources.crm.answer_bytes (SOURCES__CRM__ANSWER_BYTES), "
-    "or ask for smaller pages with sources.crm.page_size."
-)
-_CHECK_LOGIN = (
-    "Check sources.crm.email and sources.crm.api_key "
-    "(.dlt/secrets.toml, or SOURCES__CRM__EMAIL and SOURCES__CRM__API_KEY)."
-)
 
 
 class _Fault(Exception):
@@ -69,7 +60,7 @@ class CrmSession(requests.Session):
 
     Args:
         resource: name of the resource, for messages.
-        endpoint: its row of the endpoint table, with the defaults filled in.
+        endpoint: its endpoint, with the defaults filled in.
         connection: address, login, time-outs, and the event that cancels.
         traffic: where the cost is counted.
     """
@@ -84,12 +75,12 @@ class CrmSession(requests.Session):
         self._adapter = _RetryingAdapter(connection, traffic)
         self.mount("http://", self._adapter)
         self.mount("https://", self._adapter)
-        self.turn_to(resource, endpoint)
+        self.switch_to(resource, endpoint)
 
-    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
-        """Ask for another resource from now on, over the same connection."""
+    def switch_to(self, resource: str, endpoint: Endpoint) -> None:
+        """Read another resource from now on, over the same connection."""
         self._resource = resource
-        self._adapter.turn_to(resource, endpoint)
+        self._adapter.switch_to(resource, endpoint)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send `request`, with retries.
@@ -100,7 +91,7 @@ class CrmSession(requests.Session):
         try:
             return super().send(request, **options)
         except requests.TooManyRedirects:
-            raise self._unexpected(f"{without_userinfo(request.url)} redirects in circles") from None
+            raise self._bad_redirect(f"{without_userinfo(request.url)} redirects in circles") from None
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.
@@ -111,22 +102,25 @@ class CrmSession(requests.Session):
         target = super().get_redirect_target(response)
         if target is None:
             return None
-        came_from = f"HTTP {response.status_code} from {without_userinfo(response.url)}"
+        source = f"HTTP {response.status_code} from {without_userinfo(response.url)}"
         try:
             here, there = urlsplit(response.url), urlsplit(urljoin(response.url, target))
             place = (there.scheme, there.hostname, there.port)
         except ValueError:
-            raise self._unexpected(f"{came_from} redirects to an address that is none") from None
+            raise self._bad_redirect(f"{source} redirects to something that is not an address") from None
+        if not target:
+            raise self._bad_redirect(f"{source} redirects to an empty address")
         if place == (here.scheme, here.hostname, here.port) or place[:2] == ("https", here.hostname):
             return target
-        raise self._unexpected(
-            f"{came_from} redirects to another place, {there.scheme}://{there.netloc.rpartition('@')[2]}; "
+        raise self._bad_redirect(
+            f"{source} redirects to another place, {there.scheme}://{there.netloc.rpartition('@')[2]}; "
             "the login was not sent there",
-            f"If the CRM has moved, set the new address. {_CHECK_URL}",
+            "If the CRM has moved, set the new address. ",
         )
 
-    def _unexpected(self, why: str, advice: str = _CHECK_URL) -> UnexpectedResponse:
-        return UnexpectedResponse(self._resource, self._connection.masked(why), advice)
+    def _bad_redirect(self, why: str, hint: str = "") -> UnexpectedResponse:
+        advice = f"{hint}Check {self._connection.setting('base_url')}."
+        return UnexpectedResponse(self._resource, self._connection.redacted(why), advice)
 
 
 class _RetryingAdapter(HTTPAdapter):
@@ -137,7 +131,7 @@ class _RetryingAdapter(HTTPAdapter):
         self._connection = connection
         self._traffic = traffic
 
-    def turn_to(self, resource: str, endpoint: Endpoint) -> None:
+    def switch_to(self, resource: str, endpoint: Endpoint) -> None:
         self._resource = resource
         self._selector = endpoint["data_selector"]
         self._handler = endpoint["error_handler"]
@@ -195,11 +189,11 @@ class _RetryingAdapter(HTTPAdapter):
         except DeadlineExceeded:
             raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s") from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-            why = f"no safe connection to {without_userinfo(request.url)}: {reason_of(error)}"
-            raise self._error(UnexpectedResponse, why, _CHECK_URL) from None
+            why = f"no secure connection to {without_userinfo(request.url)}: {reason_of(error)}"
+            raise self._error(UnexpectedResponse, why, self._check_url) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Fault(what_was_lost(error, self._connection)) from None
-        self._judge(response)
+            raise _Fault(connection_problem(error, self._connection)) from None
+        self._check(response)
         return response
 
     def _read(self, response: requests.Response) -> bytes:
@@ -213,35 +207,48 @@ class _RetryingAdapter(HTTPAdapter):
             self._traffic.bytes += len(chunk)
             if size > self._connection.answer_bytes:
                 why = f"more than {self._connection.answer_bytes:,} bytes from {without_userinfo(response.url)}"
-                raise self._error(UnexpectedResponse, why, _RAISE_THE_LIMIT)
+                advice = (
+                    f"Its table is untouched. If that is right, raise {self._connection.setting('answer_bytes')}, "
+                    f"or ask for smaller pages with {self._connection.setting('page_size')}."
+                )
+                raise self._error(UnexpectedResponse, why, advice)
         response.raw.release_conn()
         return b"".join(chunks)
 
-    def _judge(self, response: requests.Response) -> None:
+    def _check(self, response: requests.Response) -> None:
         status = response.status_code
         why = f"HTTP {status} from {without_userinfo(response.url)}"
         if status in (401, 403):
-            raise self._error(LoginRefused, f"{why}: login refused", _CHECK_LOGIN, status)
+            settings = f"{self._connection.setting('email')} and {self._connection.setting('api_key')}"
+            raise self._error(
+                LoginRefused,
+                f"{why}: login refused",
+                f"Check {settings}, in .dlt/secrets.toml or the environment.",
+                status,
+            )
         if status in self._handler["retry_on_status_codes"]:
             raise _Fault(f"HTTP {status}", status=status, retry_after=retry_after(response))
         if status >= 400:
-            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedResponse, _CHECK_URL)
+            kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedResponse, self._check_url)
             raise self._error(kind, why, advice, status)
         if not response.is_redirect:
-            if problem := problem_of(response, self._selector, self._connection):
+            if problem := body_problem(response, self._selector, self._connection):
                 raise _Fault(f"HTTP {status} with {problem}", status=status, answered=True)
             self._traffic.pages += 1
 
+    @property
+    def _check_url(self) -> str:
+        return f"Check {self._connection.setting('base_url')}."
+
     def _error(self, kind: type[CrmError], why: str, advice: str, status: int | None = None) -> CrmError:
-        return kind(self._resource, self._connection.masked(why), advice, status=status)
+        return kind(self._resource, self._connection.redacted(why), advice, status=status)
 
     def _is_enough(self, state: RetryCallState) -> bool:
         return _is_too_long(_fault_of(state)) or stop_after_attempt(self._handler["max_retries"] + 1)(state)
 
     def _pause(self, state: RetryCallState) -> float:
         self._traffic.retries += 1
-        asked = _fault_of(state).retry_after
-        return _backoff(self._handler)(state) if asked is None else asked
+        return max(_backoff(self._handler)(state), _fault_of(state).retry_after or 0.0)
 
     def _sleep(self, seconds: float) -> None:
         self._connection.cancelled.wait(seconds)
@@ -251,7 +258,7 @@ class _RetryingAdapter(HTTPAdapter):
             raise Cancelled(f"{self._resource}: reading was cancelled.")
 
 
-def _backoff(handler: ErrorHandler) -> Any:
+def _backoff(handler: ErrorHandler) -> wait_base:
     factor = handler["backoff_factor"]
     return wait_exponential(multiplier=factor, exp_base=2) + wait_random(0, factor * _JITTER)
 
@@ -264,4 +271,4 @@ def _fault_of(state: RetryCallState) -> _Fault:
 
 
 def _is_too_long(fault: _Fault) -> bool:
-    return fault.retry_after is not None and fault.retry_after > MOST_RETRY_AFTER
+    return fault.retry_after is not None and fault.retry_after > MAX_RETRY_AFTER

@@ -1,12 +1,13 @@
 """Who asks the CRM, where, and how patiently."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from threading import Event
+from typing import Self
 from urllib.parse import urlsplit
 
-from crm_assets.extract.redaction import masked
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from crm_assets.extract.redaction import redacted
+from crm_assets.settings import LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,19 @@ class Connection:
     email: str = field(repr=False)
     api_key: str = field(repr=False)
     page_size: int | None = None
-    """Records per page; None for the limit that the endpoint table names."""
+    """Records per page; None for the limit that the API names."""
     connect_timeout: float = 10.0
     """Seconds until the CRM must have taken the connection."""
     read_timeout: float = 60.0
-    """Seconds without a byte after which an answer counts as lost. The CRM itself gives up after 60."""
+    """Seconds without a byte after which a response counts as lost. The CRM itself gives up after 60."""
     answer_seconds: float = 300.0
-    """Seconds within which an answer must be whole."""
+    """Seconds within which a response must be whole."""
     answer_bytes: int = 128 << 20
-    """The largest answer that is read, in bytes, decompressed."""
+    """The largest response that is read, in bytes, decompressed."""
     listing_seconds: float = 21_600.0
     """Seconds within which a listing must end."""
+    section: str = "sources.crm"
+    """Section of the account's settings, for messages."""
     cancelled: Event = field(default_factory=Event, repr=False, compare=False)
 
     @property
@@ -38,22 +41,30 @@ class Connection:
         """Whether the CRM is on this machine, where no proxy of the environment may come between."""
         return urlsplit(self.base_url).hostname in LOOPBACK
 
-    def __deepcopy__(self, memo: object) -> "Connection":
+    @property
+    def source_id(self) -> str:
+        """Whose listings are read, without telling the login: one of another CRM, login or page size is not resumed."""
+        return sha256(f"{self.base_url}\n{self.email}\n{self.page_size}".encode()).hexdigest()[:16]
+
+    def redacted(self, text: str) -> str:
+        """Return `text` without the login."""
+        return redacted(text, self.email, self.api_key)
+
+    def setting(self, name: str) -> str:
+        """Return `name` with its section and its environment variable, for messages."""
+        full = f"{self.section}.{name}"
+        return f"{full} ({full.replace('.', '__').upper()})"
+
+    def __deepcopy__(self, memo: object) -> Self:
         # dlt copies a configuration to validate it, and events cannot be copied.
         return self
-
-    def masked(self, text: str) -> str:
-        """Return `text` without the login."""
-        return masked(text, self.email, self.api_key)
 
 
 @dataclass
 class Traffic:
-    """What reading one resource has cost so far, and how far it is. SpoolState by its thread, read by any."""
+    """What reading one resource has cost so far. Written by its thread, read by any."""
 
     requests: int = 0
     retries: int = 0
     pages: int = 0
     bytes: int = 0
-    cursor: str | None = None
-    """Where the page after the last one begins; None at the end of the listing."""

@@ -1,15 +1,17 @@
 """Read every selected resource to its end, all at the same time."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 
 import pyarrow as pa
 
-from crm_assets.apis.api_config import ApiConfig, select, validated
-from crm_assets.errors import Cancelled, CrmAssetsError, DiskError, LoginRefused, Reason, unwrap_error
+from crm_assets.account import Account
+from crm_assets.apis.resources import Resource
+from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.listing import ListingReader, ReadOptions
@@ -31,7 +33,7 @@ class Fetched:
     traffic: Traffic
     seconds: float
     checkpoints: CheckpointStore
-    """Where it would be gone on with; to be cleared when it is loaded."""
+    """Where it would be resumed; to be cleared when it is loaded."""
 
     @property
     def resource(self) -> str:
@@ -40,63 +42,43 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class ReadFailure:
-    """One resource that could not be read to its end. Nothing of it is loaded."""
-
-    resource: str
-    error: Exception
-
-
-@dataclass
 class Listings:
-    """What a fetch brought."""
+    """What a fetch brought: complete listings, and the error of each resource of which nothing is loaded."""
 
     complete: list[Fetched] = field(default_factory=list)
-    failed: list[ReadFailure] = field(default_factory=list)
+    failed: dict[str, CrmAssetsError] = field(default_factory=dict)
 
 
-class PartialSyncError(CrmAssetsError):
-    """Some resources could not be read. The message names each, why, and what became of the others.
-
-    `reasons` says for each of them what kind of help it needs.
-
-    Args:
-        listings: what the fetch brought.
-        landed: the resources that are loaded, those of an earlier attempt included.
-    """
-
-    def __init__(self, listings: Listings, landed: Collection[str]) -> None:
-        names = ", ".join(one.resource for one in listings.failed)
-        causes = dict.fromkeys(_told(one) for one in listings.failed)
-        super().__init__("\n".join([f"{names} did not load. {_what_landed(sorted(landed))}", *causes]))
-        self.reasons: dict[str, Reason] = {
-            one.resource: one.error.reason if isinstance(one.error, CrmAssetsError) else "data"
-            for one in listings.failed
-        }
-        kinds = set(self.reasons.values())
-        self.reason = kinds.pop() if len(kinds) == 1 else "data"
-        self.worth_retrying = any(
-            isinstance(one.error, CrmAssetsError) and one.error.worth_retrying for one in listings.failed
-        )
+_Outcome = Fetched | tuple[str, CrmAssetsError] | str
+"""What a thread says: the listing, why there is none, or a line for the reader."""
 
 
 def fetch(
-    table: ApiConfig, connection: Connection, options: Mapping[str, ReadOptions], listener: ProgressListener
+    account: Account,
+    resources: Sequence[Resource],
+    connection: Connection,
+    directory: Path,
+    listener: ProgressListener,
 ) -> Listings:
-    """Read the resources that `options` names into files, one thread per resource.
+    """Read `resources` into files, one thread per resource.
 
-    A resource that fails stops no other, except when the login as such is refused: then none is asked
-    again. When the caller is interrupted, the threads are stopped before the interruption goes on.
+    A resource that fails stops no other, except when the login as such is refused: then no other request is sent.
+    When the caller is interrupted, the threads are stopped before the interruption goes on.
 
-    Raises:
-        ApiConfigError: a name is not in the table.
+    Args:
+        account: whose resources they are.
+        resources: what to read.
+        connection: address, login and limits.
+        directory: where the files of listings go that cannot be resumed.
+        listener: told about progress.
     """
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
-    outcomes: SimpleQueue[Fetched | ReadFailure | str] = SimpleQueue()
+    outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+    options = {one.name: _options(account, one.name, connection, directory) for one in resources}
     threads = [
-        _Thread(ListingReader(table, row, connection, options[row["name"]], outcomes.put), outcomes)
-        for row in select(validated(table), list(options))
+        _Thread(ListingReader(resource, connection, options[resource.name], outcomes.put), outcomes)
+        for resource in resources
     ]
     for thread in threads:
         thread.start()
@@ -110,94 +92,87 @@ def fetch(
         raise
 
 
+def _options(account: Account, resource: str, connection: Connection, directory: Path) -> ReadOptions:
+    settings = account.sync[resource]
+    path = account.data_dir / "unfinished" / account.table_id(resource)
+    store = CheckpointStore(path, connection.source_id, settings.resume_within)
+    return ReadOptions(directory, store, settings.new_columns)
+
+
 class _Thread(Thread):
-    def __init__(self, reader: ListingReader, outcomes: "SimpleQueue[Fetched | ReadFailure | str]") -> None:
-        super().__init__(name=f"fetch-{reader.resource}", daemon=True)
+    def __init__(self, reader: ListingReader, outcomes: "SimpleQueue[_Outcome]") -> None:
+        super().__init__(name=f"fetch-{reader.resource.name}", daemon=True)
         self.reader = reader
         self._outcomes = outcomes
         self._began = monotonic()
         self._finished: float | None = None
 
+    @property
+    def resource(self) -> str:
+        return self.reader.resource.name
+
     def run(self) -> None:
-        reader = self.reader
-        outcome: Fetched | ReadFailure
+        outcome: _Outcome
         try:
-            spooled = reader.read()
-            seconds = monotonic() - self._began
-            outcome = Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.checkpoints)
-        except OSError as error:
-            outcome = ReadFailure(reader.resource, DiskError.of(error, f"reading {reader.resource}"))
+            spooled = self.reader.read()
+            outcome = self._fetched(spooled)
         except Exception as error:
-            outcome = ReadFailure(reader.resource, unwrap_error(error))
+            outcome = (self.resource, own_error(error, self.resource))
         self._finished = monotonic()
         self._outcomes.put(outcome)
+
+    def _fetched(self, spooled: Spooled) -> Fetched:
+        reader = self.reader
+        seconds = monotonic() - self._began
+        return Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.checkpoints)
 
     def reading(self) -> Reading:
         seconds = (self._finished or monotonic()) - self._began
         pages = self.reader.traffic.pages
-        return Reading(self.reader.resource, self.reader.records, pages, seconds, self._finished is not None)
+        return Reading(self.resource, self.reader.records, pages, seconds, self._finished is not None)
 
 
 def _collect(
     threads: Sequence[_Thread],
-    outcomes: "SimpleQueue[Fetched | ReadFailure | str]",
+    outcomes: "SimpleQueue[_Outcome]",
     connection: Connection,
     listener: ProgressListener,
 ) -> Listings:
-    listings = Listings()
+    complete: dict[str, Fetched] = {}
+    failed: dict[str, CrmAssetsError] = {}
     refused: LoginRefused | None = None
-    pending = len(threads)
     told = monotonic()
-    while pending:
+    while len(complete) + len(failed) < len(threads):
         try:
             outcome = outcomes.get(timeout=max(0.0, told + listener.every - monotonic()))
         except Empty:
             listener.tell([thread.reading() for thread in threads])
             told = monotonic()
             continue
-        if isinstance(outcome, str):
-            listener.say(outcome)
-            continue
-        pending -= 1
-        if isinstance(outcome, Fetched):
-            listings.complete.append(outcome)
-            continue
-        listings.failed.append(outcome)
-        if not any(thread.reader.traffic.pages for thread in threads):
-            refused = refused or _refused_login(outcome.error)
-        if refused:
-            connection.cancelled.set()
+        match outcome:
+            case str():
+                listener.say(outcome)
+            case Fetched():
+                complete[outcome.resource] = outcome
+            case (resource, error):
+                failed[resource] = error
+                if not any(thread.reader.traffic.pages for thread in threads):
+                    refused = refused or _refused_login(error)
+                if refused:
+                    connection.cancelled.set()
     listener.tell([thread.reading() for thread in threads])
-    order = [thread.reader.resource for thread in threads]
-    listings.complete.sort(key=lambda one: order.index(one.resource))
-    listings.failed.sort(key=lambda one: order.index(one.resource))
-    return _all_refused(listings, refused) if refused else listings
+    if refused:
+        failed = {name: _one_cause(error, refused) for name, error in failed.items()}
+    order = [thread.resource for thread in threads]
+    return Listings(
+        [complete[name] for name in order if name in complete], {name: failed[name] for name in order if name in failed}
+    )
 
 
-def _refused_login(error: Exception) -> LoginRefused | None:
+def _refused_login(error: CrmAssetsError) -> LoginRefused | None:
     return error if isinstance(error, LoginRefused) and error.status == 401 else None
 
 
-def _all_refused(listings: Listings, refused: LoginRefused) -> Listings:
+def _one_cause(error: CrmAssetsError, refused: LoginRefused) -> CrmAssetsError:
     """A wrong login is one fault, not eleven: whatever it ended, it ended for the same reason."""
-    failed = [
-        ReadFailure(one.resource, refused if isinstance(one.error, Cancelled | LoginRefused) else one.error)
-        for one in listings.failed
-    ]
-    return Listings(listings.complete, failed)
-
-
-def _told(failed: ReadFailure) -> str:
-    if isinstance(failed.error, CrmAssetsError):
-        return str(failed.error)
-    return f"{failed.resource}: {type(failed.error).__name__}: {failed.error}. Its table is untouched."
-
-
-def _what_landed(landed: Sequence[str]) -> str:
-    match len(landed):
-        case 0:
-            return "No table was loaded."
-        case 1:
-            return f"The table {landed[0]} is loaded."
-        case count:
-            return f"The other {count} tables are loaded."
+    return refused if isinstance(error, Cancelled | LoginRefused) else error

@@ -1,4 +1,4 @@
-"""Read one listing to its end, page by page, so that it can be gone on with wherever it breaks off."""
+"""Read one listing to its end, page by page, so that it can be resumed wherever it breaks off."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from crm_assets.apis.api_config import ApiConfig, Resource
-from crm_assets.errors import Cancelled, CrmError, LoginRefused, unwrap_error
+from crm_assets.apis.resources import Resource
+from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.source import crm_resource
+from crm_assets.extract.pages import Page, read_pages
+from crm_assets.extract.paginators import NextRequest
 from crm_assets.extract.spool import ListingSpool, Spooled
 
 BATCH_RECORDS = 1_000
@@ -23,10 +24,10 @@ _TOO_MANY_REQUESTS = 429
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """On what options a listing is read.
+    """How a listing is read.
 
     Args:
-        directory: where its files go if it cannot be gone on with.
+        directory: where its files go if it has one page and so cannot be resumed.
         checkpoints: where they go otherwise.
         new_columns: how many undeclared fields get a column each.
     """
@@ -37,111 +38,127 @@ class ReadOptions:
 
 
 class ListingReader:
-    """Reads one row of the endpoint table into files.
+    """Reads the listing of one resource into files.
 
     Attributes:
         records: how many records were read so far, those of an earlier attempt included.
         resumed: how many of them an earlier attempt had read.
         traffic: what it has cost so far.
-        checkpoints: where it can be gone on with.
+        checkpoints: where it can be resumed.
     """
 
     def __init__(
-        self, table: ApiConfig, row: Resource, connection: Connection, options: ReadOptions, say: Callable[[str], None]
+        self, resource: Resource, connection: Connection, options: ReadOptions, log: Callable[[str], None]
     ) -> None:
-        self.resource = row["name"]
+        self.resource = resource
         self.traffic = Traffic()
         self.records = self.resumed = 0
-        self._table = table
-        self._row = row
         self._connection = connection
+        self._options = options
         self.checkpoints = options.checkpoints
-        self._terms = options
-        self._say = say
-        endpoint = {**table["resource_defaults"]["endpoint"], **row["endpoint"]}
-        self._has_pages = endpoint["paginator"]["type"] == "cursor"  # type: ignore[index]
+        self._log = log
 
     def read(self) -> Spooled:
-        """Return the whole listing; what an earlier attempt has read is not asked for again.
+        """Return the whole listing; what an earlier attempt has read is not requested again.
 
         Raises:
             CrmError: it could not be read to its end.
             Cancelled: somebody ended the run.
         """
-        if not self._has_pages:
-            return self._read_from(self._terms.directory, None)
-        if found := self.checkpoints.find():
-            folder, checkpoint = found
-            self._say(
-                f"{self.resource}: going on after {checkpoint.records:,} records, "
-                f"in the listing that broke off; it began at {checkpoint.began:%H:%M} UTC."
-            )
-            try:
-                spooled = self._read_from(folder, checkpoint)
-                if self.records > self.resumed:  # else it answered with an empty page, which would end any listing
-                    return spooled
-            except Exception as error:
-                if not self._is_stale(unwrap_error(error)):
-                    raise
-            self._say(f"{self.resource}: the CRM takes that cursor no more; reading from the beginning.")
-        return self._read_from(self.checkpoints.begin(), None)
-
-    def _is_stale(self, error: Exception) -> bool:
-        """Return whether the CRM did not take the cursor: it answered the very first request, and not with a page."""
-        if self.traffic.pages or not isinstance(error, CrmError) or isinstance(error, LoginRefused):
-            return False
-        return error.status is not None and error.status != _TOO_MANY_REQUESTS
-
-    def _read_from(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
-        began = checkpoint.began if checkpoint else datetime.now(UTC)
-        start = checkpoint.cursor if checkpoint else None
-        written = checkpoint.written if checkpoint else None
-        self.records = self.resumed = checkpoint.records if checkpoint else 0
-        spool = ListingSpool(folder, self.resource, new_columns=self._terms.new_columns, written=written)
-        batch = _Batch(self.traffic)
-
-        def keep(following: str | None) -> None:
-            spool.add(batch.records)
-            batch.empty()
-            if following is not None:
-                self.checkpoints.put(folder, began, following, self.records, spool.written())
-
-        pages, following = self.traffic.pages, start
+        if not self.resource.has_pages:
+            return self._read(self._options.directory, None)
         try:
-            for record in crm_resource(self._table, self._row, self._connection, self.traffic, start):
-                if self.traffic.pages != pages:  # the first record of a page: what waits are whole pages
-                    self._stop_if_cancelled()
-                    if batch.is_due():
-                        keep(following)
-                    pages, following = self.traffic.pages, self.traffic.cursor
-                batch.records.append(record)
-                self.records += 1
-                if not self._has_pages and batch.is_due():
-                    keep(None)
-        except OSError:
-            if self._has_pages:  # what is there may be what fills the disk
+            return self._resume() or self._read(self.checkpoints.start(), None)
+        except Exception as error:
+            if not _is_resumable(own_error(error, self.resource.name)):
                 self.checkpoints.clear()
             raise
-        except Exception:
-            if following != start:
-                keep(following)
+
+    def _resume(self) -> Spooled | None:
+        """Return the listing that broke off, read to its end; None if there is none or the CRM does not take it up."""
+        found = self.checkpoints.find()
+        if not found:
+            return None
+        folder, checkpoint = found
+        name = self.resource.name
+        self._log(
+            f"{name}: resuming the interrupted listing after {checkpoint.records:,} records; "
+            f"it started at {checkpoint.started:%H:%M} UTC."
+        )
+        try:
+            spooled = self._read(folder, checkpoint)
+            if self.records > self.resumed:  # else the response was an empty page, which would end any listing
+                return spooled
+        except Exception as error:
+            if not self._may_be_stale(own_error(error, name)):
+                raise
+        self._log(f"{name}: the listing could not be resumed; reading it from the start.")
+        return None
+
+    def _may_be_stale(self, error: CrmAssetsError) -> bool:
+        """Return whether the very first request of the resumed listing failed, and not for a reason that stays."""
+        if self.traffic.pages or isinstance(error, Cancelled | LoginRefused | DiskError):
+            return False
+        return not (isinstance(error, CrmError) and error.status == _TOO_MANY_REQUESTS)
+
+    def _read(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
+        started = checkpoint.started if checkpoint else datetime.now(UTC)
+        self.records = self.resumed = checkpoint.records if checkpoint else 0
+        spool = ListingSpool(
+            folder,
+            self.resource.name,
+            self.resource.columns,
+            new_columns=self._options.new_columns,
+            written=checkpoint.written if checkpoint else None,
+        )
+        batch = _Batch(self.traffic)
+
+        def write() -> None:
+            for first in range(0, len(batch.records) or 1, BATCH_RECORDS):
+                spool.add(batch.records[first : first + BATCH_RECORDS])
+            if batch.next_request and self._may_be_kept(batch.next_request):
+                self.checkpoints.save(folder, started, batch.next_request, self.records, spool.state())
+            batch.empty()
+
+        start = checkpoint.next_request if checkpoint else None
+        try:
+            for page in read_pages(self.resource, self._connection, self.traffic, start):
+                self.records += len(page.records)
+                batch.add(page)
+                if batch.is_due():
+                    write()
+        except OSError:
             raise
-        keep(None)
+        except Exception:
+            if batch.records:
+                write()
+            raise
+        write()
         return spool.complete()
 
-    def _stop_if_cancelled(self) -> None:
-        if self._connection.cancelled.is_set():
-            raise Cancelled(f"{self.resource}: reading was cancelled.")
+    def _may_be_kept(self, request: NextRequest) -> bool:
+        text = str(request)
+        return self._connection.redacted(text) == text  # a cursor that echoes the login does not go to disk
+
+
+def _is_resumable(error: CrmAssetsError) -> bool:
+    # What is there may be what fills the disk.
+    return error.reason != "disk" and getattr(error, "resumable", True)
 
 
 class _Batch:
-    """Records that wait to be written."""
+    """Whole pages that wait to be written, and the request for the page after them."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._bytes = traffic.bytes
         self._since = monotonic()
         self.records: list[Any] = []
+        self.next_request: NextRequest | None = None
+
+    def add(self, page: Page) -> None:
+        self.records += page.records
+        self.next_request = page.next_request
 
     def is_due(self) -> bool:
         return (

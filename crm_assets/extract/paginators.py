@@ -1,20 +1,43 @@
 """How a listing goes from page to page.
 
-dlt's own cursor paginator neither takes the cursor out of the record nor ends when a cursor
-repeats, so both kinds of page that the CRM knows have a paginator here.
+dlt's own cursor paginator neither takes the cursor out of the record nor reads it from the last one, so both kinds
+of page that the CRM knows have a paginator here. `pages.py` guards all of them against listings that never end.
 """
 
-from time import monotonic
-from typing import Any, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Self, cast
 
+import orjson
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
 from crm_assets.errors import UnexpectedResponse
-from crm_assets.extract.connection import Connection, Traffic
 
 CURSOR_FIELD = "cursor"
 """The field of a page's last record that says where the next page begins. Not part of the record."""
+
+
+@dataclass(frozen=True)
+class NextRequest:
+    """The request for the page that follows, as plain values: enough to resume with any paginator.
+
+    The login is not in it: it is added when a request is sent.
+    """
+
+    method: str
+    url: str
+    params: dict[str, Any] | None = None
+    json: Any = None
+    data: Any = None
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Return the plain values of `request`, as rest_api fills it."""
+        params = cast(dict[str, Any] | None, request.params)
+        return cls(str(request.method), str(request.url), params, request.json or None, request.data or None)
+
+    def __str__(self) -> str:
+        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS).decode()
 
 
 class LastRecordCursorPaginator(BasePaginator):
@@ -23,72 +46,32 @@ class LastRecordCursorPaginator(BasePaginator):
     Args:
         resource: name of the resource, for messages.
         cursor_param: query parameter that takes the cursor.
-        connection: whose login must not stand in a message, and within how many seconds a listing must end.
-        traffic: told where the next page begins.
-        start: cursor of the page to begin with; None for the first.
 
     Raises:
-        UnexpectedResponse: the listing would never end: a cursor or a page came twice, or it took too long; or
-            the last record of a page is none, so that nobody knows whether it has ended.
+        UnexpectedResponse: the last record of a page is not an object, so nobody knows whether another page follows.
     """
 
-    def __init__(
-        self, resource: str, cursor_param: str, connection: Connection, traffic: Traffic, start: str | None = None
-    ) -> None:
+    def __init__(self, resource: str, cursor_param: str) -> None:
         super().__init__()
         self._resource = resource
         self._cursor_param = cursor_param
-        self._connection = connection
-        self._traffic = traffic
-        self._start = start
         self._cursor: str | None = None
-        self._seen: set[str | None] = set()
-        self._page: list[Any] | None = None
-        self._began = monotonic()
 
     def init_request(self, request: Request) -> None:
-        """Begin a listing: the same instance serves every iteration of its resource."""
+        """Start a listing: the same instance serves every iteration of its resource."""
         self._has_next_page = True
-        self._cursor = self._start
-        self._seen = {self._start}
-        self._page = None
-        self._began = monotonic()
-        if self._start is not None:
-            self.update_request(request)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Take the cursor out of the page's last record."""
         if data and not isinstance(data[-1], dict):
-            raise self._wrong(
+            raise UnexpectedResponse(
+                self._resource,
                 f"the last record of a page is {type(data[-1]).__name__}, not an object: "
-                "it does not say whether another page follows"
+                "it does not say whether another page follows",
+                "Its table is untouched. Report it to the CRM's support.",
             )
         self._cursor = pop_cursor(data)
         self._has_next_page = self._cursor is not None
-        if self._has_next_page:
-            self._expect_an_end(data)
-        self._seen.add(self._cursor)
-        self._traffic.cursor = self._cursor
-
-    def _expect_an_end(self, page: list[Any] | None) -> None:
-        if self._cursor in self._seen:
-            cursor = self._connection.masked(str(self._cursor))
-            what = f"the cursor {cursor!r} came a second time"
-        elif page == self._page:
-            what = "the same page came twice in a row"
-        elif monotonic() - self._began > self._connection.listing_seconds:
-            what = f"it took more than {self._connection.listing_seconds:,.0f} s (sources.crm.listing_seconds)"
-        else:
-            self._page = page
-            return
-        raise self._wrong(f"{what}, after {len(self._seen)} pages: the listing would never end")
-
-    def _wrong(self, why: str) -> UnexpectedResponse:
-        return UnexpectedResponse(
-            self._resource,
-            why,
-            "Its table is untouched. Report it to the CRM's support; a different sources.crm.page_size may help.",
-        )
 
     def update_request(self, request: Request) -> None:
         """Ask for the page after the cursor."""
@@ -102,10 +85,9 @@ class SinglePagePaginator(BasePaginator):
         UnexpectedResponse: the last record carries a cursor, so the listing was cut.
     """
 
-    def __init__(self, resource: str, connection: Connection) -> None:
+    def __init__(self, resource: str) -> None:
         super().__init__()
         self._resource = resource
-        self._connection = connection
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """End the listing."""
@@ -113,9 +95,8 @@ class SinglePagePaginator(BasePaginator):
         if (cursor := pop_cursor(data)) is not None:
             raise UnexpectedResponse(
                 self._resource,
-                f"the listing was cut: a single page of {len(data or ())} records ends with the cursor "
-                f"{self._connection.masked(cursor)!r}",
-                "Its table is untouched. Give its endpoint the cursor paginator in crm_assets/api/v1.py.",
+                f"the listing was cut: a single page of {len(data or ())} records ends with the cursor {cursor!r}",
+                "Its table is untouched. Give its endpoint the cursor paginator in the API's configuration.",
             )
 
     def update_request(self, request: Request) -> None:
@@ -128,3 +109,31 @@ def pop_cursor(data: list[Any] | None) -> str | None:
         return None
     cursor = data[-1].pop(CURSOR_FIELD, None)
     return str(cursor) if cursor else None
+
+
+class ResumingPaginator(BasePaginator):
+    """Another paginator, whose first request is `start`."""
+
+    def __init__(self, inner: BasePaginator, start: NextRequest) -> None:
+        super().__init__()
+        self._inner = inner
+        self._start = start
+
+    @property
+    def has_next_page(self) -> bool:
+        """Whether another page follows."""
+        return self._inner.has_next_page
+
+    def init_request(self, request: Request) -> None:
+        """Put `start` in the place of the first request."""
+        self._inner.init_request(request)
+        request.method, request.url = self._start.method, self._start.url
+        request.params, request.json, request.data = self._start.params, self._start.json, self._start.data
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Learn from the page whether another one follows."""
+        self._inner.update_state(response, data)
+
+    def update_request(self, request: Request) -> None:
+        """Ask for the next page."""
+        self._inner.update_request(request)

@@ -1,4 +1,4 @@
-"""Ask for the first page of resources, once each: is the CRM there, does it know us, what does it hold."""
+"""Request the first page of resources, once each: is the CRM there, does it accept the login, what does it hold."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,18 +8,20 @@ from typing import Any
 
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
-from crm_assets.apis.api_config import ApiConfig, Endpoint, Resource
+from crm_assets.apis.api_config import Endpoint
+from crm_assets.apis.resources import Resource
 from crm_assets.errors import CrmError
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.paginators import pop_cursor
 from crm_assets.extract.responses import select
+from crm_assets.extract.rest_api import listing_params
 from crm_assets.models.values import json_text
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one resource answered: the records of its first page, None and an error if it did not answer well."""
+    """What one resource answered: the records of its first page, or None and an error."""
 
     resource: str
     seconds: float
@@ -36,38 +38,34 @@ class Probe:
         return sha256(json_text(self.page, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def probe_resources(table: ApiConfig, rows: Sequence[Resource], connection: Connection) -> Iterator[Probe]:
-    """Ask for the first page of each of `rows`, one after the other over one connection, without retries.
+def probe_resources(resources: Sequence[Resource], connection: Connection) -> Iterator[Probe]:
+    """Request the first page of each of `resources`, one after the other over one connection, without retries.
 
     Raises:
         Cancelled: `connection.cancelled` was set meanwhile.
     """
-    if not rows:
+    if not resources:
         return
-    with CrmSession(rows[0]["name"], _once(table, rows[0]), connection, Traffic()) as session:
-        for row in rows:
-            endpoint = _once(table, row)
-            session.turn_to(row["name"], endpoint)
-            yield _probe(session, row["name"], endpoint, connection)
+    with CrmSession(resources[0].name, _once(resources[0]), connection, Traffic()) as session:
+        for resource in resources:
+            session.switch_to(resource.name, _once(resource))
+            yield _probe(session, resource, connection)
 
 
-def _once(table: ApiConfig, row: Resource) -> Endpoint:
-    endpoint: Endpoint = {**table["resource_defaults"]["endpoint"], **row["endpoint"]}
-    return {**endpoint, "error_handler": {**endpoint["error_handler"], "max_retries": 0}}
+def _once(resource: Resource) -> Endpoint:
+    return {**resource.endpoint, "error_handler": {**resource.endpoint["error_handler"], "max_retries": 0}}
 
 
-def _probe(session: CrmSession, resource: str, endpoint: Endpoint, connection: Connection) -> Probe:
-    paginator = endpoint["paginator"]
-    params = {"limit": connection.page_size or paginator["limit"]} if paginator["type"] == "cursor" else {}
+def _probe(session: CrmSession, resource: Resource, connection: Connection) -> Probe:
     started = monotonic()
     try:
         response = session.get(
-            connection.base_url + endpoint["path"],
-            params=params,
+            connection.base_url + resource.endpoint["path"],
+            params=listing_params(resource, connection),
             auth=HttpBasicAuth(connection.email, connection.api_key),
         )
     except CrmError as error:
-        return Probe(resource, monotonic() - started, error=error)
-    page = select(response.json(), endpoint["data_selector"])
+        return Probe(resource.name, monotonic() - started, error=error)
+    page = select(response.json(), resource.endpoint["data_selector"])
     pop_cursor(page)
-    return Probe(resource, monotonic() - started, page)
+    return Probe(resource.name, monotonic() - started, page)

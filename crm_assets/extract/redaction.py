@@ -1,4 +1,4 @@
-"""What the CRM says back to us may hold the login, in any of the ways in which programs write it."""
+"""What the CRM sends back may hold the login, in any of the ways in which programs write it."""
 
 import json
 import re
@@ -10,21 +10,21 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 
 
-def masked(text: str, email: str, api_key: str) -> str:
-    """Return `text` without e-mail and API key: plain, in an address, escaped as in JSON, or in base64."""
+def redacted(text: str, email: str, api_key: str) -> str:
+    """Return `text` without e-mail and API key: plain, in an address, escaped as in JSON, in base64 or in hex."""
     pattern, _ = _forms(email, api_key)
     return pattern.sub(MASK, text) if pattern else text
 
 
-def beginning(body: bytes, length: int, email: str, api_key: str) -> str:
-    """Return the first `length` characters of `body`, masked; no part of a secret that the cut goes through."""
+def redacted_excerpt(body: bytes, length: int, email: str, api_key: str) -> str:
+    """Return the first `length` characters of `body`, redacted; no part of a secret that the cut goes through."""
     _, longest = _forms(email, api_key)
     window = body[: 8 * (length + longest)]
-    text = masked(window.decode(errors="replace"), email, api_key)
+    text = redacted(window.decode(errors="replace"), email, api_key)
     return (text if len(window) == len(body) else text[: max(0, len(text) - longest)])[:length]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def _forms(email: str, api_key: str) -> tuple[re.Pattern[str] | None, int]:
     secrets = [secret for secret in (email, api_key) if secret]
     login = f"{email}:{api_key}" if email and api_key else ""
@@ -38,6 +38,9 @@ def _written(secret: str) -> Iterator[str]:
     for text in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]):
         yield text
         yield text.replace("/", "\\/")
+    yield secret.encode().hex()
+    yield secret.encode().hex(" ")
+    yield secret.encode().hex(":")
     yield quote(secret)
     yield quote(secret, safe="")
     yield quote_plus(secret)

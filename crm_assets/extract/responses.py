@@ -1,4 +1,4 @@
-"""What an answer of the CRM, or its absence, means in words. Nothing here sends anything."""
+"""What a response of the CRM, or its absence, means in words. Nothing here sends anything."""
 
 from email.utils import parsedate_to_datetime
 from functools import reduce
@@ -10,12 +10,12 @@ import requests
 import urllib3
 
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.redaction import beginning
+from crm_assets.extract.redaction import redacted_excerpt
 
 _EXCERPT = 120
 
 
-def problem_of(response: requests.Response, selector: str, connection: Connection) -> str | None:
+def body_problem(response: requests.Response, selector: str, connection: Connection) -> str | None:
     """Return what is wrong with the body of `response`, without the login; None if `selector` finds a list in it."""
     content = response.content.lstrip()
     if not content:
@@ -50,8 +50,8 @@ def retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def what_was_lost(error: requests.RequestException | urllib3.exceptions.HTTPError, connection: Connection) -> str:
-    """Return what became of a request that got no whole answer."""
+def connection_problem(error: requests.RequestException | urllib3.exceptions.HTTPError, connection: Connection) -> str:
+    """Return what became of a request that got no whole response."""
     match error:
         case requests.ConnectTimeout():
             return f"no connection within {connection.connect_timeout:g} s"
@@ -83,5 +83,5 @@ def without_userinfo(url: str | None) -> str:
 
 
 def _excerpt(content: bytes, connection: Connection) -> str:
-    text = beginning(content, _EXCERPT, connection.email, connection.api_key)
+    text = redacted_excerpt(content, _EXCERPT, connection.email, connection.api_key)
     return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"

@@ -5,50 +5,57 @@ session: dlt's own configuration knows none of the three, and refuses them.
 """
 
 from dlt.common import jsonpath
+from dlt.extract import DltResource
+from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
-from dlt.sources.rest_api.typing import EndpointResource, RESTAPIConfig
 
-from crm_assets.apis.api_config import ApiConfig, Endpoint, Resource
+from crm_assets.apis.resources import Resource
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import LastRecordCursorPaginator, SinglePagePaginator
+from crm_assets.extract.paginators import LastRecordCursorPaginator, NextRequest, ResumingPaginator, SinglePagePaginator
 from crm_assets.models.columns import dlt_columns
 
 
-def rest_api_config(
-    table: ApiConfig, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
-) -> RESTAPIConfig:
-    """Return the `rest_api` configuration of one row of `table`, for a listing that begins at the cursor `start`.
+def rest_api_resource(
+    resource: Resource, connection: Connection, traffic: Traffic, start: NextRequest | None = None
+) -> DltResource:
+    """Return the dlt resource of `rest_api` that lists `resource`, from the request `start` on.
 
     One configuration per resource, because `rest_api` knows one session per client, and each
     resource needs its own: sessions are not safe to share between threads, and each has its own retries.
     """
-    defaults = table["resource_defaults"]
-    endpoint: Endpoint = {**defaults["endpoint"], **row["endpoint"]}
-    return {
-        "client": {
-            "base_url": connection.base_url,
-            "auth": {"type": "http_basic", "username": connection.email, "password": connection.api_key},
-            "session": CrmSession(row["name"], endpoint, connection, traffic),
-        },
-        "resource_defaults": {
-            "primary_key": defaults["primary_key"],
-            "write_disposition": defaults["write_disposition"],
-        },
-        "resources": [_resource(row["name"], endpoint, connection, traffic, start)],
-    }
-
-
-def _resource(
-    name: str, endpoint: Endpoint, connection: Connection, traffic: Traffic, start: str | None
-) -> EndpointResource:
-    paginator = endpoint["paginator"]
+    endpoint = resource.endpoint
     # dlt would parse a selector given as text anew for every page.
     selector = jsonpath.compile_path(endpoint["data_selector"])
-    asked: RestApiEndpoint = {"path": endpoint["path"], "data_selector": selector}
+    request: RestApiEndpoint = {
+        "path": endpoint["path"],
+        "params": {**listing_params(resource, connection)},
+        "data_selector": selector,
+        "paginator": ResumingPaginator(_paginator(resource), start) if start else _paginator(resource),
+    }
+    [found] = rest_api_resources(
+        {
+            "client": {
+                "base_url": connection.base_url,
+                "auth": {"type": "http_basic", "username": connection.email, "password": connection.api_key},
+                "session": CrmSession(resource.name, endpoint, connection, traffic),
+            },
+            "resource_defaults": {"primary_key": "id", "write_disposition": "merge"},
+            "resources": [{"name": resource.name, "columns": dlt_columns(resource.columns), "endpoint": request}],
+        }
+    )
+    return found
+
+
+def listing_params(resource: Resource, connection: Connection) -> dict[str, int]:
+    """Return the query parameters of the first request for `resource`."""
+    paginator = resource.endpoint["paginator"]
+    return {"limit": connection.page_size or paginator["limit"]} if paginator["type"] == "cursor" else {}
+
+
+def _paginator(resource: Resource) -> BasePaginator:
+    paginator = resource.endpoint["paginator"]
     if paginator["type"] == "cursor":
-        asked["params"] = {"limit": connection.page_size or paginator["limit"]}
-        asked["paginator"] = LastRecordCursorPaginator(name, paginator["cursor_param"], connection, traffic, start)
-    else:
-        asked["paginator"] = SinglePagePaginator(name, connection)
-    return {"name": name, "columns": dlt_columns(name), "endpoint": asked}
+        return LastRecordCursorPaginator(resource.name, paginator["cursor_param"])
+    return SinglePagePaginator(resource.name)

@@ -1,88 +1,68 @@
-"""The CRM as a dlt source."""
+"""The CRM as an ordinary dlt source, for a pipeline of your own."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import dlt
-from dlt.extract import DltResource
-from dlt.sources.rest_api import rest_api_resources
+from dlt.extract import DltResource, DltSource
 
-from crm_assets.apis.api_config import ApiConfig, Resource, select, validated
-from crm_assets.apis.v1 import V1
-from crm_assets.errors import SettingError
-from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.rest_api import rest_api_config
-from crm_assets.models.rows import to_row
+from crm_assets.account import Account, resolve_account
+from crm_assets.apis.resources import Resource
+from crm_assets.extract.batches import REJECTED_TABLE, Batcher, rejected_batch
+from crm_assets.extract.connect import connect
+from crm_assets.extract.connection import Traffic
+from crm_assets.extract.pages import read_pages
+from crm_assets.models.columns import dlt_columns
 
-TABLES: Mapping[str, ApiConfig] = {"v1": V1}
-"""The endpoint table of each API of the CRM, by the value of `sources.crm.api`."""
-
-
-def crm_resources(
-    table: ApiConfig, connection: Connection, names: Sequence[str] | None = None
-) -> tuple[list[DltResource], dict[str, Traffic]]:
-    """Return one dlt resource per selected row of `table`, and where each counts what it costs.
-
-    The records are as the CRM sent them, without the page cursor.
-
-    Args:
-        table: the endpoint table of the API.
-        connection: address, login and limits.
-        names: the resources to select; all of them for None.
-
-    Raises:
-        ApiConfigError: the table has an unknown entry, or a name is not in it.
-    """
-    rows = select(validated(table), names)
-    traffic = {row["name"]: Traffic() for row in rows}
-    return [crm_resource(table, row, connection, traffic[row["name"]]) for row in rows], traffic
+_REJECTED = dlt.mark.make_hints(table_name=REJECTED_TABLE, write_disposition="append", primary_key=(), columns=())
 
 
-def crm_resource(
-    table: ApiConfig, row: Resource, connection: Connection, traffic: Traffic, start: str | None = None
-) -> DltResource:
-    """Return the dlt resource of one row of `table`.
-
-    Args:
-        table: the endpoint table of the API.
-        row: one of its rows.
-        connection: address, login and limits.
-        traffic: where it counts what it costs.
-        start: cursor of the page to begin with; None for the first.
-    """
-    [resource] = rest_api_resources(rest_api_config(table, row, connection, traffic, start))
-    return resource
-
-
-@dlt.source(name="crm", section="crm", max_table_nesting=0)
 def crm_source(
-    base_url: str = dlt.config.value,
-    email: str = dlt.secrets.value,
-    api_key: str = dlt.secrets.value,
-    api: str = "v1",
-    page_size: int | None = None,
-    resources: Sequence[str] | None = None,
-) -> Any:
-    """Return the CRM as an ordinary dlt source, for a pipeline of your own.
+    account: str = "crm",
+    *,
+    email: str | None = None,
+    api_key: str | None = None,
+    **settings: Any,
+) -> DltSource:
+    """Return the CRM of an account as a dlt source.
 
-    Records come with the types of their models: ids as integers, times in UTC, nested values as JSON.
+    Tables have the types of the models: ids as integers, times in UTC, nested values as JSON. Records that cannot
+    be rows go to the table `rejected_records`, as they do in the assets.
 
     Args:
-        base_url: address of the CRM, e.g. `https://api.example.com`; setting `sources.crm.base_url`.
-        email: user name of the login; secret `sources.crm.email`.
-        api_key: password of the login; secret `sources.crm.api_key`.
-        api: which API of the CRM to ask; the known ones are the keys of `TABLES`.
-        page_size: records per page; None for the limit that the endpoint table names.
-        resources: names of the resources to load; all of them for None.
+        account: name of the account; its settings are in the section `sources.<account>`.
+        email: user name of the login; None for the setting.
+        api_key: password of the login; None for the setting.
+        settings: values that go before the settings: `base_url`, `resources` and whatever `resolve_account` takes.
 
     Raises:
-        SettingError: `api` is not known.
+        SettingError: a setting cannot be used.
         ApiConfigError: a name in `resources` is not known.
     """
-    if api not in TABLES:
-        raise SettingError(f"sources.crm.api is {api!r}. Known: {', '.join(TABLES)}.")
-    selected, _ = crm_resources(TABLES[api], Connection(base_url, email, api_key, page_size), resources)
-    for resource in selected:
-        resource.add_map(partial(to_row, resource.name))
-    return selected
+    resolved = resolve_account(account, **settings)
+
+    @dlt.source(name=account, max_table_nesting=0)
+    def source() -> list[DltResource]:
+        return [_resource(resolved, one, email, api_key) for one in resolved.resources]
+
+    return source()
+
+
+def _resource(account: Account, resource: Resource, email: str | None, api_key: str | None) -> DltResource:
+    return dlt.resource(
+        _tables(account, resource, email, api_key),
+        name=resource.name,
+        primary_key="id",
+        write_disposition="merge",
+        columns=dlt_columns(resource.columns),
+    )
+
+
+def _tables(account: Account, resource: Resource, email: str | None, api_key: str | None) -> Iterator[Any]:
+    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns)
+    with connect(account, email, api_key) as connection:
+        for page in read_pages(resource, connection, Traffic()):
+            rows, rejected = batcher.batch(page.records)
+            yield rows
+            if rejected:
+                yield dlt.mark.with_hints(rejected_batch(rejected), _REJECTED, create_table_variant=True)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crm_assets.extract.batches import Batcher, Rejected
+from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
+from crm_assets.models.columns import Column
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 32 << 20
@@ -20,7 +21,6 @@ _CHANGED = "updated_time"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _IDS_END = 2**63
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
-_REJECTED = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Spooled:
     """One complete listing on disk."""
 
     resource: str
+    columns: tuple[Column, ...]
+    """The declared columns."""
     parts: tuple[Path, ...]
     schema: pa.Schema
     rows: int
@@ -96,12 +98,12 @@ class Spooled:
 
     def rejected_tables(self) -> Iterator[pa.Table]:
         """Yield the records that cannot be rows: resource, record_id, reason, record."""
-        yield from _tables(self.rejected, _REJECTED)
+        yield from _tables(self.rejected, REJECTED_SCHEMA)
 
 
 @dataclass(frozen=True)
 class SpoolState:
-    """What is on disk of a listing that is still being read: enough to go on with it in another process."""
+    """What is on disk of a listing that is still being read: enough to resume it in another process."""
 
     parts: tuple[str, ...]
     """Names of the files, in the order of the rows."""
@@ -130,20 +132,28 @@ class ListingSpool:
     Args:
         directory: where the files go; they begin with the resource's name.
         resource: name of the resource.
+        columns: its declared columns.
         new_columns: how many undeclared fields get a column each.
-        written: what is in `directory` already, to go on with.
+        written: what is in `directory` already, when a listing is resumed.
     """
 
     def __init__(
-        self, directory: Path, resource: str, *, new_columns: int = 200, written: SpoolState | None = None
+        self,
+        directory: Path,
+        resource: str,
+        columns: tuple[Column, ...],
+        *,
+        new_columns: int = 200,
+        written: SpoolState | None = None,
     ) -> None:
         self._resource = resource
+        self._columns = columns
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
         if written is None:
-            self._batcher = Batcher(resource, new_columns)
+            self._batcher = Batcher(resource, columns, new_columns)
             return
-        self._batcher = Batcher(resource, new_columns, written.undeclared, written.fields)
+        self._batcher = Batcher(resource, columns, new_columns, written.undeclared, written.fields)
         self._rows.resume(written.parts, written.rows)
         self._rejected.resume(written.rejected, written.rejected_rows)
 
@@ -157,9 +167,9 @@ class ListingSpool:
         batch, rejected = self._batcher.batch(records)
         self._rows.write(batch)
         if rejected:
-            self._rejected.write(_rejected_batch(rejected))
+            self._rejected.write(rejected_batch(rejected))
 
-    def written(self) -> SpoolState:
+    def state(self) -> SpoolState:
         """Close the files so far and return what is in them."""
         self._rows.close()
         self._rejected.close()
@@ -178,6 +188,7 @@ class ListingSpool:
         self._rejected.close()
         return Spooled(
             resource=self._resource,
+            columns=self._columns,
             parts=tuple(self._rows.paths),
             schema=self._batcher.batch([])[0].schema,
             rows=self._rows.rows,
@@ -248,7 +259,3 @@ def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     missing = [field for field in schema if field.name not in batch.schema.names]
     arrays = [*batch.columns, *(pa.nulls(batch.num_rows, field.type) for field in missing)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _rejected_batch(rejected: list[Rejected]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([asdict(record) for record in rejected], schema=_REJECTED)

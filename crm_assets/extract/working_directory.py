@@ -1,53 +1,49 @@
 """Where one run keeps its files while it works, so that nothing of it stays when it dies."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-_LOCK = "lock"
+from filelock import FileLock, Timeout
+
+from crm_assets.account import Account
+
+_SUFFIX = ".lock"
 
 
 @contextmanager
-def working_directory(runs: Path, name: str) -> Iterator[Path]:
-    """Make the directory `runs/name` for one run, and remove it when the run ends.
+def working_directory(account: Account, run_id: str) -> Iterator[Path]:
+    """Make a directory for one run, and remove it when the run ends.
 
     Directories whose run died without removing them are removed first: a run holds a lock on its
     own, and the operating system takes the lock away from the dead.
     """
-    path = runs / name
+    runs = account.data_dir / "runs"
+    name = f"{account.name}.{run_id}"
     runs.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        with _locked(runs):  # or another run could take ours for an orphan
-            path.mkdir(exist_ok=True)
-            fcntl.flock(stack.enter_context((path / _LOCK).open("w")), fcntl.LOCK_EX)
-            _remove_orphans(runs, keep=path)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
+    own_lock = FileLock(runs / f"{name}{_SUFFIX}")
+    with FileLock(account.data_dir / f"runs{_SUFFIX}"):  # or another run could take ours for an orphan
+        own_lock.acquire()
+        _remove_orphans(runs, keep=name)
+    path = runs / name
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        path.mkdir(exist_ok=True)
+        yield path
     finally:
-        os.close(handle)
+        shutil.rmtree(path, ignore_errors=True)
+        own_lock.release()
+        Path(own_lock.lock_file).unlink(missing_ok=True)
 
 
-def _remove_orphans(runs: Path, keep: Path) -> None:
-    for path in runs.iterdir():
-        lock = path / _LOCK
-        if path == keep or not lock.exists():
+def _remove_orphans(runs: Path, keep: str) -> None:
+    for file in runs.glob(f"*{_SUFFIX}"):
+        name = file.name.removesuffix(_SUFFIX)
+        if name == keep:
             continue
         try:
-            with lock.open("r+") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-        except (BlockingIOError, FileNotFoundError):  # it works, or has just removed its own
+            with FileLock(file, timeout=0):
+                shutil.rmtree(runs / name, ignore_errors=True)
+                file.unlink(missing_ok=True)
+        except Timeout:  # its run is working
             continue

@@ -1,36 +1,23 @@
-"""Records that the CRM does not list any more: how many they are, and what becomes of their rows."""
+"""Records that the CRM no longer lists: how many they are, and what happens to their rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.sql_client import SqlClientBase
 
+from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
 from crm_assets.models.columns import DELETED_AT, LOAD_ID
+from crm_assets.settings import SyncSettings
 
-Deletes = Literal["flag", "remove", "keep"]
-REJECTED_TABLE = "rejected_records"
-"""Where the records go that cannot be rows, each with the reason."""
 SMALL_TABLE = 100
 """Rows. The guard is for tables with more than this."""
 _FEW, _FEW_OF_MANY = 5, 0.01
 """Records, and their share, that may come and go while a listing is read."""
 _CHUNK = 100_000
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a load does beside merging, for one resource."""
-
-    deletes: Deletes = "flag"
-    guard: float = 0.2
-    """Share of its rows that a table of more than `SMALL_TABLE` rows may lose in one load."""
-    allowed: bool = False
-    """Whether the guard is off, for this load."""
-    history: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,12 +30,12 @@ class MissingRows:
     listing_is_short: bool = False
     """Whether the CRM says that it has more records than it listed."""
 
-    def is_doubtful(self, policy: Policy) -> bool:
+    def is_doubtful(self, settings: SyncSettings) -> bool:
         """Return whether something else than deleted records may be the reason."""
-        changes_nothing = policy.deletes == "keep" and not policy.history
-        if changes_nothing or policy.allowed or not self.missing:
+        changes_nothing = settings.deletes == "keep" and not settings.history
+        if changes_nothing or not self.missing:
             return False
-        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > policy.guard * self.rows)
+        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > settings.delete_guard * self.rows)
 
 
 Client = SqlClientBase[Any]
@@ -80,7 +67,7 @@ def missing_rows(client: Client, listing: Spooled) -> MissingRows:
     return MissingRows(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))), is_short)
 
 
-def apply_deletes(client: Client, resource: str, deletes: Deletes, load_id: str, moment: datetime) -> None:
+def apply_deletes(client: Client, resource: str, deletes: str, load_id: str, moment: datetime) -> None:
     """Flag or remove the rows that the load `load_id`, which brought every record of the listing, did not touch."""
     table = client.make_qualified_table_name(resource)
     rejected = client.make_qualified_table_name(REJECTED_TABLE)

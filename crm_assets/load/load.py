@@ -19,13 +19,15 @@ from dlt.destinations.exceptions import DatabaseException
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from crm_assets.account import Account
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.extract.batches import REJECTED_TABLE
+from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
-from crm_assets.load.deletes import REJECTED_TABLE, MissingRows, Policy, apply_deletes, forget_repeated, missing_rows
+from crm_assets.load.deletes import MissingRows, apply_deletes, forget_repeated, missing_rows
 from crm_assets.load.scd2 import history
 from crm_assets.models.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
 
-PIPELINE = "crm"
 _REJECTED_COLUMNS: TTableSchemaColumns = {
     "resource": {"name": "resource", "data_type": "text", "nullable": False},
     "record_id": {"name": "record_id", "data_type": "text", "nullable": True},
@@ -49,76 +51,90 @@ class Loaded:
     pipeline: dlt.Pipeline
     listings: Mapping[str, Spooled]
     """What was loaded of each resource: each record once."""
-    gone: Mapping[str, MissingRows]
+    missing: Mapping[str, MissingRows]
     """What each table had that its listing has not."""
     deletes_blocked: frozenset[str]
     """Resources whose deletes were so doubtful that none was carried out."""
 
 
 def load(
-    listings: Sequence[Spooled],
-    policies: Mapping[str, Policy],
+    account: Account,
     destination: Destination[Any, Any],
-    dataset: str,
+    fetched: Sequence[Fetched],
     directory: Path,
+    *,
+    allow_deletes: bool = False,
 ) -> Loaded:
-    """Merge the rows of `listings` into their tables, append their rejected records, and carry out the deletes.
+    """Merge the listings into their tables, append their rejected records, and apply the deletes.
+
+    Listings that are loaded are not resumed again.
 
     Args:
-        listings: complete listings.
-        policies: what is done beside merging, for each of them.
+        account: whose tables they are, and what is done beside merging.
         destination: any dlt SQL destination that takes parquet.
-        dataset: name of the dataset (schema) of the tables.
+        fetched: complete listings.
         directory: where dlt keeps its files during this load. It must be new: what an earlier, broken
             load left in dlt's directory would be loaded first, and instead. State comes from the destination.
+        allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
     Raises:
         WarehouseError: the warehouse refused the load.
         DiskError: a file could not be written.
     """
     started, moment = monotonic(), datetime.now(UTC)
+    listings = [one.spooled for one in fetched]
     newest = [listing.newest() for listing in listings]
-    pipeline = dlt.pipeline(
-        PIPELINE,
-        destination=destination,
-        dataset_name=dataset,
-        pipelines_dir=str(directory / "dlt"),
-    )
+    pipeline = open_pipeline(account, destination, directory / "dlt")
     try:
         with pipeline.sql_client() as client:
             missing = {listing.resource: missing_rows(client, listing) for listing in listings}
-        deletes_blocked = frozenset(name for name, one in missing.items() if one.is_doubtful(policies[name]))
+        doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
+        blocked = frozenset(() if allow_deletes else doubtful)
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
-            source = _spooled_source(newest, policies, deletes_blocked, moment)
+            source = _source(account, newest, blocked, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
         with pipeline.sql_client() as client:
             for listing in newest:
-                name, deletes = listing.resource, policies[listing.resource].deletes
+                name, deletes = listing.resource, account.sync[listing.resource].deletes
                 # A row that was flagged before the setting was `remove` is not missing any more.
-                if (missing[name].missing or deletes == "remove") and name not in deletes_blocked:
+                if (missing[name].missing or deletes == "remove") and name not in blocked:
                     apply_deletes(client, name, deletes, load_id, moment)
                 if listing.rejected_rows:
                     forget_repeated(client, name, load_id)
     except (PipelineStepFailed, DatabaseException) as error:
-        raise _explained(error, dataset) from error
+        problem = _explained(error, account.dataset)
+        if isinstance(problem, DiskError):
+            _clear_checkpoints(fetched)  # what waits to be resumed may be what fills the disk
+        raise problem from error
+    _clear_checkpoints(fetched)
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, deletes_blocked)
+    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, blocked)
 
 
-def _spooled_source(
-    listings: Sequence[Spooled], policies: Mapping[str, Policy], deletes_blocked: Collection[str], moment: datetime
-) -> DltSource:
-    @dlt.source(name=PIPELINE)
-    def crm() -> list[DltResource]:
+def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:
+    for one in fetched:
+        one.checkpoints.clear()
+
+
+def open_pipeline(account: Account, destination: Destination[Any, Any], directory: Path) -> dlt.Pipeline:
+    """Return the pipeline of `account`, which keeps its files in `directory`."""
+    return dlt.pipeline(
+        account.name, destination=destination, dataset_name=account.dataset, pipelines_dir=str(directory)
+    )
+
+
+def _source(account: Account, listings: Sequence[Spooled], blocked: Collection[str], moment: datetime) -> DltSource:
+    @dlt.source(name=account.name)
+    def source() -> list[DltResource]:
         versions = [
             # A record that was listed and cannot be a row has not ended either.
-            history(one, _hints(one), moment, retire=one.resource not in deletes_blocked and not one.rejected_rows)
+            history(one, _hints(one), moment, retire=one.resource not in blocked and not one.rejected_rows)
             for one in listings
-            if policies[one.resource].history
+            if account.sync[one.resource].history
         ]
         return [*map(_rows, listings), *versions, _rejected(listings)]
 
-    return crm()
+    return source()
 
 
 def _rows(listing: Spooled) -> DltResource:
@@ -132,7 +148,7 @@ def _rows(listing: Spooled) -> DltResource:
 
 
 def _hints(listing: Spooled) -> TTableSchemaColumns:
-    declared = dlt_columns(listing.resource)
+    declared = dlt_columns(listing.columns)
     return {**declared, **{name: undeclared_hint(name) for name in listing.schema.names if name not in declared}}
 
 

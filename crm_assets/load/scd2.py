@@ -12,7 +12,6 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
 from crm_assets.extract.spool import COUNT, Spooled
-from crm_assets.models.columns import columns_of
 
 VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
 """Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
@@ -53,7 +52,7 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *,
 
 
 def _versions(listing: Spooled) -> Iterator[pa.Table]:
-    of_the_listing = any(column.name == COUNT for column in columns_of(listing.resource))  # not of the record it is on
+    of_the_listing = any(column.name == COUNT for column in listing.columns)  # not of the record it is on
     for table in listing.tables():
         texts = _texts(table.drop_columns([COUNT]) if of_the_listing else table)
         versions = [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]

@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from crm_assets.models.record import BigInt, Bool, Nested, Record, Seconds, Text
-from crm_assets.models.shapes import CampaignTrigger, Unsubscribe
+from crm_assets.models.record import BigInt, Bool, Json, Record, Seconds, Text
 
 
 class Campaign(Record):
@@ -24,7 +23,7 @@ class Campaign(Record):
     is_disabled: Bool | None = Field(None, description="Whether the campaign is switched off.")
     name: Text | None = Field(None, description="Name of the campaign.")
     rules: Text | None = Field(None, description="The campaign's steps, as a JSON document in text.")
-    trigger: Nested[CampaignTrigger] | None = Field(None, description="What starts the campaign.")
-    unsubscribe: Nested[Unsubscribe] | None = Field(None, description="What happens when somebody unsubscribes.")
+    trigger: Json | None = Field(None, description="What starts the campaign.")
+    unsubscribe: Json | None = Field(None, description="What happens when somebody unsubscribes.")
     updated_time: Seconds | None = Field(None, description="When the campaign last changed; NULL when it never did.")
     updated_time_update: Bool | None = Field(None, description="Whether a save also moves updated_time.")

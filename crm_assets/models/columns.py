@@ -1,5 +1,6 @@
 """Columns, derived from the models: what dlt and Arrow are told about a table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -8,8 +9,7 @@ import pyarrow as pa
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
-from crm_assets.models import MODELS
-from crm_assets.models.record import DataType, Reference, data_type_of, marks_of
+from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
 from crm_assets.models.values import DataTypeName
 
 LOAD_ID = "_dlt_load_id"
@@ -54,18 +54,18 @@ class Column:
 
 
 @cache
-def columns_of(resource: str) -> tuple[Column, ...]:
-    """Return the declared columns of `resource`, the primary key first."""
+def columns_of(model: type[Record]) -> tuple[Column, ...]:
+    """Return the columns that `model` declares, the primary key first."""
     return tuple(
         Column(
             name=column_name(field),
             field=field,
-            data_type=data_type_of(MODELS[resource], field),
+            data_type=data_type_of(model, field),
             nullable=not info.is_required(),
             description=info.description or "",
-            marks=tuple(marks_of(MODELS[resource], field)),
+            marks=tuple(marks_of(model, field)),
         )
-        for field, info in MODELS[resource].model_fields.items()
+        for field, info in model.model_fields.items()
     )
 
 
@@ -77,9 +77,9 @@ def column_name(field: str) -> str:
     return f"crm_{name.lstrip('_')}" if ours else name
 
 
-def dlt_columns(resource: str) -> TTableSchemaColumns:
-    """Return the column hints of `resource` for dlt."""
-    return {column.name: _hint(column) for column in columns_of(resource)}
+def dlt_columns(columns: Sequence[Column]) -> TTableSchemaColumns:
+    """Return the hints of `columns` for dlt."""
+    return {column.name: _hint(column) for column in columns}
 
 
 def deleted_at_hint() -> TColumnSchema:

@@ -1,7 +1,5 @@
 """Deals."""
 
-from typing import Any
-
 from pydantic import Field
 
 from crm_assets.models.record import (
@@ -9,14 +7,13 @@ from crm_assets.models.record import (
     BigInt,
     Bool,
     ContactIds,
-    Nested,
+    Json,
     Percent,
     PlannedSeconds,
     Record,
     Seconds,
     Text,
 )
-from crm_assets.models.shapes import ContactReference, NoteReference, User
 
 
 class Deal(Record):
@@ -32,14 +29,12 @@ class Deal(Record):
     contact_ids: ContactIds | None = Field(
         None, description="Identifiers of the contacts involved, as text; refer to contacts.id."
     )
-    contacts: Nested[list[ContactReference]] | None = Field(
-        None, description="The contacts involved, with their main properties."
-    )
+    contacts: Json | None = Field(None, description="The contacts involved, with their main properties.")
     created_time: Seconds | None = Field(None, description="When the deal was created.")
     currency_conversion_value: Amount | None = Field(
         None, description="Value in the account's currency, after conversion."
     )
-    custom_data: Nested[list[Any]] | None = Field(None, description="Custom fields, as a list of name and value.")
+    custom_data: Json | None = Field(None, description="Custom fields, as a list of name and value.")
     deal_source_id: BigInt | None = Field(None, description="Identifier of the source the deal came from.")
     discount_amt: Amount | None = Field(None, description="Discount as an amount of money.")
     discount_type: Text | None = Field(None, description="How discount_value is meant: Value or Percent.")
@@ -54,16 +49,14 @@ class Deal(Record):
     milestone_changed_time: Seconds | None = Field(None, description="When the deal last moved to another milestone.")
     name: Text | None = Field(None, description="Name of the deal.")
     note_created_time: Seconds | None = Field(None, description="When the latest note was written.")
-    note_ids: Nested[list[str]] | None = Field(
-        None, description="Identifiers of the deal's notes, as text; refer to notes.id."
-    )
-    notes: Nested[list[NoteReference]] | None = Field(None, description="The deal's notes, in full.")
-    owner: Nested[User] | None = Field(None, description="User who is responsible for the deal.")
+    note_ids: Json | None = Field(None, description="Identifiers of the deal's notes, as text; refer to notes.id.")
+    notes: Json | None = Field(None, description="The deal's notes, in full.")
+    owner: Json | None = Field(None, description="User who is responsible for the deal.")
     pipeline_id: BigInt | None = Field(None, description="Identifier of the pipeline; refers to milestone.id.")
     probability: Percent | None = Field(None, description="Chance of winning, in percent, 0 to 100.")
-    products: Nested[list[Any]] | None = Field(None, description="Products in the deal, with quantity and price.")
-    tags: Nested[list[Any]] | None = Field(None, description="Tags, as a list.")
-    tagsWithTime: Nested[list[Any]] | None = Field(None, description="Tags with the time at which each was given.")
+    products: Json | None = Field(None, description="Products in the deal, with quantity and price.")
+    tags: Json | None = Field(None, description="Tags, as a list.")
+    tagsWithTime: Json | None = Field(None, description="Tags with the time at which each was given.")
     total_deal_value: Amount | None = Field(None, description="Sum over the products, less the discount.")
     updated_time: Seconds | None = Field(None, description="When the deal last changed; NULL when it never did.")
     won_date: Seconds | None = Field(None, description="When the deal was won.")

@@ -1,40 +1,29 @@
 """Documents."""
 
-from typing import Any
-
 from pydantic import Field
 
-from crm_assets.models.record import BigInt, Nested, Record, Seconds, Size, Text
-from crm_assets.models.shapes import ContactReference, DealReference, RelatedContact, User
+from crm_assets.models.record import BigInt, Json, Record, Seconds, Size, Text
 
 
 class Document(Record):
     """A document that belongs to contacts or deals. The file itself stays where `url` says."""
 
-    case_ids: Nested[list[Any]] | None = Field(
-        None, description="Identifiers of the cases that the document belongs to."
-    )
-    contact_ids: Nested[list[str]] | None = Field(
+    case_ids: Json | None = Field(None, description="Identifiers of the cases that the document belongs to.")
+    contact_ids: Json | None = Field(
         None, description="Identifiers of the contacts that it belongs to, as text; refer to contacts.id."
     )
-    contacts: Nested[list[ContactReference]] | None = Field(
-        None, description="The contacts that it belongs to, with their main properties."
-    )
-    deal_ids: Nested[list[str]] | None = Field(
+    contacts: Json | None = Field(None, description="The contacts that it belongs to, with their main properties.")
+    deal_ids: Json | None = Field(
         None, description="Identifiers of the deals that it belongs to, as text; refer to deals.id."
     )
-    deals: Nested[list[DealReference]] | None = Field(
-        None, description="The deals that it belongs to, with their names."
-    )
+    deals: Json | None = Field(None, description="The deals that it belongs to, with their names.")
     doc_type: Text | None = Field(None, description="Kind of document, for example SENDDOC.")
     dummy_name: Text | None = Field(None, description="Name that the CRM gave before a user named it.")
     entity_type: Text | None = Field(None, description="Internal kind of record: document.")
     name: Text | None = Field(None, description="Name of the document.")
     network_type: Text | None = Field(None, description="Where the file is stored: GOOGLE, S3 and so on.")
-    owner: Nested[User] | None = Field(None, description="User who added the document.")
-    relatedContacts: Nested[list[RelatedContact]] | None = Field(
-        None, description="The contacts that it belongs to, as nearly whole records."
-    )
+    owner: Json | None = Field(None, description="User who added the document.")
+    relatedContacts: Json | None = Field(None, description="The contacts that it belongs to, as nearly whole records.")
     size: Size | None = Field(None, description="Size of the file in bytes.")
     template_type: Text | None = Field(None, description="Kind of template that it was made from.")
     text: Text | None = Field(None, description="Text of the document, for those written in the CRM.")

@@ -1,11 +1,8 @@
 """Events."""
 
-from typing import Any
-
 from pydantic import Field
 
-from crm_assets.models.record import Bool, Nested, PlannedSeconds, Record, Seconds, Text
-from crm_assets.models.shapes import User
+from crm_assets.models.record import Bool, Json, PlannedSeconds, Record, Seconds, Text
 
 
 class Event(Record):
@@ -18,5 +15,5 @@ class Event(Record):
     is_event_starred: Bool | None = Field(None, description="Whether the user has starred it.")
     color: Text | None = Field(None, description="Colour in the calendar; the CRM uses it for the priority.")
     created_time: Seconds | None = Field(None, description="When the appointment was made.")
-    contacts: Nested[list[Any]] | None = Field(None, description="The contacts that take part.")
-    owner: Nested[User] | None = Field(None, description="User in whose calendar it is.")
+    contacts: Json | None = Field(None, description="The contacts that take part.")
+    owner: Json | None = Field(None, description="User in whose calendar it is.")

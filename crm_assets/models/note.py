@@ -1,11 +1,8 @@
 """Notes."""
 
-from typing import Any
-
 from pydantic import Field
 
-from crm_assets.models.record import BigInt, ContactIds, Nested, Record, Seconds, Text
-from crm_assets.models.shapes import ContactReference, User
+from crm_assets.models.record import BigInt, ContactIds, Json, Record, Seconds, Text
 
 
 class Note(Record):
@@ -15,17 +12,15 @@ class Note(Record):
     contact_ids: ContactIds | None = Field(
         None, description="Identifiers of the contacts that the note is about, as text; refer to contacts.id."
     )
-    contacts: Nested[list[ContactReference]] | None = Field(
-        None, description="The contacts that the note is about, with their main properties."
-    )
+    contacts: Json | None = Field(None, description="The contacts that the note is about, with their main properties.")
     count: BigInt | None = Field(
         None,
         description="Number of notes in the list, on its first record only. Not a fact about the note.",
     )
     created_time: Seconds | None = Field(None, description="When the note was written.")
-    deal_ids: Nested[list[Any]] | None = Field(
+    deal_ids: Json | None = Field(
         None, description="Identifiers of the deals that the note is about; refer to deals.id."
     )
-    domainOwner: Nested[User] | None = Field(None, description="User who wrote the note.")
+    domainOwner: Json | None = Field(None, description="User who wrote the note.")
     entity_type: Text | None = Field(None, description="Internal kind of record: note.")
     subject: Text | None = Field(None, description="Subject line of the note.")

@@ -1,21 +1,18 @@
 """What contacts and companies have in common."""
 
-from typing import Any
-
 from pydantic import Field
 
-from crm_assets.models.record import BigInt, Bool, Nested, Record, Seconds, Text
-from crm_assets.models.shapes import CampaignStatus, Property, TagWithTime, User, Viewed
+from crm_assets.models.record import BigInt, Bool, Json, Record, Seconds, Text
 
 
 class Person(Record):
     """What contacts and companies share: to the CRM, both are people one can reach."""
 
     type: Text | None = Field(None, description="PERSON for a contact, COMPANY for a company.")
-    browserId: Nested[list[Any]] | None = Field(
+    browserId: Json | None = Field(
         None, description="Identifiers of the browsers in which the web tracking saw the contact."
     )
-    campaignStatus: Nested[list[CampaignStatus]] | None = Field(
+    campaignStatus: Json | None = Field(
         None,
         description="Campaigns that the contact runs or ran through, with their state; times in epoch milliseconds.",
     )
@@ -23,7 +20,7 @@ class Person(Record):
         None, description="Whether two users may save the record at the same time."
     )
     created_time: Seconds | None = Field(None, description="When the record was created.")
-    emailBounceStatus: Nested[list[Any]] | None = Field(None, description="E-mail addresses that bounced, and how.")
+    emailBounceStatus: Json | None = Field(None, description="E-mail addresses that bounced, and how.")
     entity_type: Text | None = Field(None, description="Internal kind of record: contact_entity or company_entity.")
     formId: BigInt | None = Field(
         None, description="Identifier of the web form through which the record came in; NULL or 0 for none."
@@ -49,23 +46,19 @@ class Person(Record):
     )
     lead_source_id: BigInt | None = Field(None, description="Identifier of the source the lead came from.")
     lead_status_id: BigInt | None = Field(None, description="Identifier of the lead's status.")
-    owner: Nested[User] | None = Field(None, description="User who is responsible.")
-    properties: Nested[list[Property]] | None = Field(
+    owner: Json | None = Field(None, description="User who is responsible.")
+    properties: Json | None = Field(
         None,
         description="Names, e-mails, phones and custom fields, with type, name, subtype, value; names can repeat.",
     )
     restored_time: Seconds | None = Field(None, description="When the record was last brought back from the trash.")
     star_value: BigInt | None = Field(None, description="Rating in stars, 0 to 5.")
-    tags: Nested[list[str]] | None = Field(None, description="Tags, as a list of text.")
-    tagsWithTime: Nested[list[TagWithTime]] | None = Field(
+    tags: Json | None = Field(None, description="Tags, as a list of text.")
+    tagsWithTime: Json | None = Field(
         None, description="Tags with the time at which each was given, in epoch milliseconds."
     )
     trashed_time: Seconds | None = Field(None, description="When the record was put into the trash.")
-    unsubscribeStatus: Nested[list[Any]] | None = Field(
-        None, description="Campaigns that the contact has unsubscribed from."
-    )
+    unsubscribeStatus: Json | None = Field(None, description="Campaigns that the contact has unsubscribed from.")
     updated_time: Seconds | None = Field(None, description="When the record last changed; NULL when it never did.")
-    viewed: Nested[Viewed] | None = Field(
-        None, description="Who looked at the record last, and when (epoch milliseconds)."
-    )
+    viewed: Json | None = Field(None, description="Who looked at the record last, and when (epoch milliseconds).")
     viewed_time: Seconds | None = Field(None, description="When a user last looked at the record.")

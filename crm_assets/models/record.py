@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from crm_assets.models.values import CONVERT, DataTypeName
 
@@ -44,8 +44,6 @@ class Reference:
     resource: str
 
 
-Shape = TypeVar("Shape")
-
 BigInt = Annotated[int, DataType("bigint")]
 Text = Annotated[str, DataType("text")]
 Bool = Annotated[bool, DataType("bool")]
@@ -59,10 +57,10 @@ Amount = Annotated[float, DataType("double"), Limits(0)]
 Email = Annotated[str, DataType("text"), Contains("@")]
 CompanyId = Annotated[str, DataType("text"), Reference("companies")]
 ContactId = Annotated[int, DataType("bigint"), Reference("contacts")]
-ContactIds = Annotated[list[str], DataType("json"), Reference("contacts"), SkipValidation]
-DealIds = Annotated[list[str], DataType("json"), Reference("deals"), SkipValidation]
-Nested = Annotated[Shape, DataType("json"), SkipValidation]
-"""A nested value: its shape is what the CRM usually sends, and is not enforced."""
+ContactIds = Annotated[Any, DataType("json"), Reference("contacts")]
+DealIds = Annotated[Any, DataType("json"), Reference("deals")]
+Json = Annotated[Any, DataType("json")]
+"""A nested value, of whatever shape the CRM sends."""
 
 
 class Record(BaseModel):

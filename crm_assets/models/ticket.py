@@ -1,11 +1,8 @@
 """Tickets."""
 
-from typing import Any
-
 from pydantic import Field
 
-from crm_assets.models.record import BigInt, Bool, ContactId, Email, Milliseconds, Nested, Record, Text
-from crm_assets.models.shapes import ContactReference, Group, TicketNote, User
+from crm_assets.models.record import BigInt, Bool, ContactId, Email, Json, Milliseconds, Record, Text
 
 
 class Ticket(Record):
@@ -16,24 +13,20 @@ class Ticket(Record):
     assigned_to_group: Bool | None = Field(
         None, description="Whether it is assigned to a group rather than to one agent."
     )
-    assignee: Nested[User] | None = Field(None, description="Agent who works on the ticket.")
+    assignee: Json | None = Field(None, description="Agent who works on the ticket.")
     assigneeID: BigInt | None = Field(None, description="Identifier of the agent who works on it.")
     attachments_exists: Bool | None = Field(None, description="Whether files are attached.")
     attachments_existsString: Text | None = Field(None, description="The same as text, for the CRM's search.")
-    attachments_list: Nested[list[Any]] | None = Field(None, description="The attached files.")
-    cc_emails: Nested[list[str]] | None = Field(None, description="E-mail addresses in copy.")
+    attachments_list: Json | None = Field(None, description="The attached files.")
+    cc_emails: Json | None = Field(None, description="E-mail addresses in copy.")
     closedOn: Text | None = Field(
         None, description="When the ticket was closed, as the CRM writes it for people; text."
     )
-    contact: Nested[ContactReference] | None = Field(
-        None, description="The contact who sent it in, with the main properties."
-    )
+    contact: Json | None = Field(None, description="The contact who sent it in, with the main properties.")
     contactID: ContactId | None = Field(
         None, description="Identifier of the contact who sent it in; refers to contacts.id."
     )
-    contact_ids: Nested[list[Any]] | None = Field(
-        None, description="Identifiers of all contacts involved; refer to contacts.id."
-    )
+    contact_ids: Json | None = Field(None, description="Identifiers of all contacts involved; refer to contacts.id.")
     createdOn: Text | None = Field(
         None,
         description="When the ticket came in, as the CRM writes it for people; text. For arithmetic see created_time.",
@@ -44,7 +37,7 @@ class Ticket(Record):
     entity_type: Text | None = Field(None, description="Internal kind of record: ticket.")
     first_notes_text: Text | None = Field(None, description="Text of the first message.")
     first_replied_time: Milliseconds | None = Field(None, description="When an agent first answered.")
-    group: Nested[Group] | None = Field(None, description="Group of agents that is responsible.")
+    group: Json | None = Field(None, description="Group of agents that is responsible.")
     groupID: BigInt | None = Field(None, description="Identifier of the group that is responsible.")
     html_text: Text | None = Field(None, description="First message as HTML.")
     isPrivate: Bool | None = Field(None, description="Whether only agents may see the ticket.")
@@ -52,7 +45,7 @@ class Ticket(Record):
     is_favorite: Bool | None = Field(None, description="Whether an agent has marked it as a favourite.")
     is_favoriteString: Text | None = Field(None, description="The same as text, for the CRM's search.")
     is_spam: Bool | None = Field(None, description="Whether it was marked as spam.")
-    labels: Nested[list[Any]] | None = Field(None, description="Labels, as a list.")
+    labels: Json | None = Field(None, description="Labels, as a list.")
     lastUpdatedOn: Text | None = Field(
         None, description="When the ticket last changed, as the CRM writes it for people; text."
     )
@@ -60,9 +53,7 @@ class Ticket(Record):
     last_customer_replied_time: Milliseconds | None = Field(None, description="When the customer last answered.")
     last_reply_text: Text | None = Field(None, description="Text of the latest answer.")
     last_requester_name: Text | None = Field(None, description="Name of the person who answered last.")
-    last_ticket_notes: Nested[TicketNote] | None = Field(
-        None, description="The latest message; times inside are epoch milliseconds."
-    )
+    last_ticket_notes: Json | None = Field(None, description="The latest message; times inside are epoch milliseconds.")
     last_updated_by: Text | None = Field(None, description="Who changed it last: CUSTOMER, AGENT or SYSTEM.")
     last_updated_time: Milliseconds | None = Field(None, description="When the ticket last changed.")
     no_of_reopens: BigInt | None = Field(None, description="How often it was opened again after it had been closed.")

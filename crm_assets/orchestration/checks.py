@@ -1,61 +1,80 @@
 """What must hold of a table, as Dagster's asset checks: their specs, and their evaluation."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import dagster as dg
 
-from crm_assets.models import MODELS
+from crm_assets.account import Account
+from crm_assets.load.warehouse import OpenWarehouse
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
 from crm_assets.quality.loads import Load
 from crm_assets.quality.table_probe import TableProbe
-from crm_assets.settings import CheckSettings
 
-_EVIDENCE = {"dagster/table_name", "load_id", "records", "fields", "repeated_ids"}
+_OF_A_LOAD = {"dagster/table_name", "load_id", "records", "fields", "repeated_ids"}
 LOADS = 6
 """How many loads a check looks back upon, the latest included."""
 
 
-def check_specs() -> list[dg.AssetCheckSpec]:
-    """Return the checks of every table."""
+def check_specs(account: Account) -> list[dg.AssetCheckSpec]:
+    """Return the checks of every table of `account`."""
     return [
-        dg.AssetCheckSpec(name, asset=asset_key(resource), description=CHECKS[name].__doc__)
-        for resource in MODELS
+        dg.AssetCheckSpec(name, asset=asset_key(account, resource.name), description=CHECKS[name].__doc__)
+        for resource in account.resources
         for name in checks_of(resource)
     ]
 
 
 def evaluate(
-    probe: TableProbe, dataset: str, instance: dg.DagsterInstance, keys: Collection[dg.AssetCheckKey]
+    account: Account,
+    warehouse: OpenWarehouse,
+    instance: dg.DagsterInstance,
+    keys: Collection[dg.AssetCheckKey],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Evaluate the checks `keys` against the tables of `dataset`, each table looked at once.
+    """Evaluate the checks `keys` against the tables of `account`, each table measured once.
 
     Args:
-        probe: looks at the tables.
-        dataset: schema of the tables: loads into others do not count as context.
+        account: whose tables they are. Loads into other datasets than its own do not count.
+        warehouse: where the tables are.
         instance: has the record of earlier loads.
         keys: the checks to evaluate.
     """
-    for resource in MODELS:
-        key = asset_key(resource)
-        names = [name for name in checks_of(resource) if dg.AssetCheckKey(key, name) in keys]
-        if not names:
-            continue
-        loads = loads_of(instance, resource, dataset)
-        stats = probe.measure(resource, loads[0].load_id if loads else None)
-        context = CheckContext(resource, stats, probe, loads, CheckSettings.for_resource(resource))
-        for name in names:
-            yield _result(key, name, evaluate_check(name, context))
+    with warehouse.sql() as client:
+        probe = TableProbe.of(client)
+        for resource in account.resources:
+            key = asset_key(account, resource.name)
+            names = [name for name in checks_of(resource) if dg.AssetCheckKey(key, name) in keys]
+            if not names:
+                continue
+            loads = loads_of(instance, account, resource.name)
+            stats = probe.measure(resource, loads[0].load_id if loads else None)
+            settings = account.checks[resource.name]
+            context = CheckContext(resource, key.to_user_string(), stats, probe, loads, settings)
+            for name in names:
+                yield _result(key, name, evaluate_check(name, context))
 
 
-def loads_of(instance: dg.DagsterInstance, resource: str, dataset: str) -> list[Load]:
-    """Return the last loads of `resource` into `dataset`, the latest first."""
-    records = instance.fetch_materializations(asset_key(resource), limit=LOADS).records
-    found = [record.asset_materialization.metadata for record in records if record.asset_materialization]
-    # A materialization that somebody reported by hand is no context of a load.
-    values = [_values(metadata) for metadata in found if metadata.keys() >= _EVIDENCE]
-    return [_load(value) for value in values if value["dagster/table_name"].endswith(f".{dataset}.{resource}")]
+def loads_of(instance: dg.DagsterInstance, account: Account, resource: str) -> list[Load]:
+    """Return the last loads of `resource` into the dataset of `account`, the latest first."""
+    return list(islice(_loads(instance, account, resource), LOADS))
+
+
+def _loads(instance: dg.DagsterInstance, account: Account, resource: str) -> Iterator[Load]:
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(asset_key(account, resource), limit=LOADS, cursor=cursor)
+        for record in page.records:
+            metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+            # A materialization that somebody reported by hand is not a load.
+            if metadata.keys() >= _OF_A_LOAD:
+                values = _values(metadata)
+                if values["dagster/table_name"].endswith(f".{account.dataset}.{resource}"):
+                    yield _load(values)
+        if not page.has_more:
+            return
+        cursor = page.cursor
 
 
 def _values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
@@ -71,9 +90,9 @@ def _load(value: dict[str, Any]) -> Load:
         table_rows=value["dagster/row_count"],
         repeated_ids=value["repeated_ids"],
         moved_ids=value.get("moved_ids", []),
-        gone=value.get("rows_gone", 0),
+        gone=value.get("rows_missing", 0),
         rows_before=value.get("rows_before", 0),
-        deletes_blocked=value.get("deletes_held_back", False),
+        deletes_blocked=value.get("deletes_blocked", False),
         short=value.get("listing_is_short", False),
         fields=value["fields"],
     )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import count, takewhile
 from typing import get_args
 
 import dagster as dg
 from dagster._utils.schedules import cron_string_iterator, is_valid_cron_schedule  # the scheduler's own reading of it
 
+from crm_assets.account import Account
 from crm_assets.apis.api_config import Cadence
 from crm_assets.errors import SettingError
 from crm_assets.settings import AutomationSettings
@@ -19,28 +21,24 @@ _FEWEST, _MOST = 14, 5_000
 """Ticks of a cron that are looked at, for one that is seldom due and for one that is due every minute."""
 
 
-def crons(settings: AutomationSettings) -> Mapping[Cadence, str]:
+def crons(account: Account) -> Mapping[Cadence, str]:
     """Return the cron of each cadence.
 
     Raises:
         SettingError: one is not a cron.
     """
-    found: dict[Cadence, str] = {"frequent": settings.frequent_cron, "daily": settings.daily_cron}
+    found: dict[Cadence, str] = {
+        "frequent": account.automation.frequent_cron,
+        "daily": account.automation.daily_cron,
+    }
     for cadence, cron in found.items():
         if not is_valid_cron_schedule(cron) or not _is_ever_due(cron):
-            problem = f"{cron!r} is no cron of five fields, such as */15 * * * *"
-            raise SettingError(settings.explain(f"{cadence}_cron", "value_error", problem))
+            problem = f"{cron!r} is not a cron expression of five fields, such as */15 * * * *"
+            raise SettingError(AutomationSettings.explain(account.name, f"{cadence}_cron", "value_error", problem))
     return found
 
 
-def _is_ever_due(cron: str) -> bool:
-    try:
-        next(cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC"))
-    except ValueError:
-        return False
-    return True
-
-
+@cache
 def freshness(cron: str) -> dg.FreshnessPolicy:
     """Return the policy of a table that is loaded at `cron`: a warning after two missed loads, a failure after four."""
     return dg.FreshnessPolicy.time_window(warn_window=longest_span(cron, 2), fail_window=longest_span(cron, 4))
@@ -48,8 +46,22 @@ def freshness(cron: str) -> dg.FreshnessPolicy:
 
 def longest_span(cron: str, loads: int) -> timedelta:
     """Return the longest time in which `loads` ticks of `cron` follow a tick, nights and weekends included."""
-    ticks = list(takewhile(_until_enough(), cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")))
+    ticks = _ticks(cron)
     return max(later - tick for tick, later in zip(ticks, ticks[loads:], strict=False))
+
+
+@cache
+def _ticks(cron: str) -> list[datetime]:
+    return list(takewhile(_until_enough(), cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")))
+
+
+@cache
+def _is_ever_due(cron: str) -> bool:
+    try:
+        next(cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC"))
+    except ValueError:
+        return False
+    return True
 
 
 def _until_enough() -> Callable[[datetime], bool]:

@@ -1,5 +1,6 @@
 """What an asset and a materialization tell the reader of the Dagster UI."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,19 +9,19 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from crm_assets.extract.fetch import Fetched
 from crm_assets.load.load import Loaded
 from crm_assets.load.tables import TableFacts
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, columns_of
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, Column
 
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
 _UNDECLARED = "Not declared in the model: as the CRM sent it."
-_OURS = {
+_ADDED = {
     LOAD_ID: "The load that last brought the row.",
     DELETED_AT: "When a listing of the CRM first missed the record; NULL while it is there.",
 }
 
 
-def declared_schema(resource: str) -> dg.TableSchema:
-    """Return the columns that the model of `resource` declares."""
+def declared_schema(columns: Sequence[Column]) -> dg.TableSchema:
+    """Return `columns`, which a model declares, as Dagster shows them."""
     return dg.TableSchema(
         [
             dg.TableColumn(
@@ -29,18 +30,18 @@ def declared_schema(resource: str) -> dg.TableSchema:
                 column.description,
                 dg.TableColumnConstraints(nullable=column.nullable, unique=not column.nullable),
             )
-            for column in columns_of(resource)
+            for column in columns
         ]
     )
 
 
 def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts) -> dict[str, Any]:
     """Return what one materialization says: what it cost, what it brought, where it is."""
-    spooled, gone = loaded.listings[fetched.resource], loaded.gone[fetched.resource]
+    spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
     return {
         "dagster/row_count": table.rows,
         "dagster/table_name": table.name,
-        "dagster/column_schema": _actual_schema(fetched.resource, table.columns),
+        "dagster/column_schema": _actual_schema(spooled.columns, table.columns),
         "records": fetched.records,
         "records_resumed": fetched.resumed,
         "rows_loaded": table.rows_of_load,
@@ -53,21 +54,21 @@ def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts
         "load_seconds": round(loaded.seconds, 3),
         "repeated_ids": dg.MetadataValue.json(list(spooled.repeated_ids)),
         "moved_ids": dg.MetadataValue.json(list(spooled.moved_ids)),
-        "rows_gone": gone.missing,
-        "rows_before": gone.rows,
-        "deletes_held_back": fetched.resource in loaded.deletes_blocked,
-        "listing_is_short": gone.listing_is_short,
+        "rows_missing": missing.missing,
+        "rows_before": missing.rows,
+        "deletes_blocked": fetched.resource in loaded.deletes_blocked,
+        "listing_is_short": missing.listing_is_short,
         "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),
         "preview": dg.MetadataValue.md(_preview(table)),
     }
 
 
-def _actual_schema(resource: str, columns: TTableSchemaColumns) -> dg.TableSchema:
-    declared = declared_schema(resource)
+def _actual_schema(declared_columns: Sequence[Column], columns: TTableSchemaColumns) -> dg.TableSchema:
+    declared = declared_schema(declared_columns)
     names = {column.name for column in declared.columns}
     others = [
-        dg.TableColumn(name, hint["data_type"] or "text", _OURS.get(name, _UNDECLARED))
+        dg.TableColumn(name, hint["data_type"] or "text", _ADDED.get(name, _UNDECLARED))
         for name, hint in columns.items()
         if name not in names
     ]

@@ -1,4 +1,4 @@
-"""Run the main job in this process, recorded by Dagster's instance, and say what came of it."""
+"""Run a job of an account in this process, recorded by Dagster's instance, and say what came of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from uuid import uuid4
 
 import dagster as dg
 
-from crm_assets.apis.api_config import select
-from crm_assets.definitions import defs
+from crm_assets.account import Account
 from crm_assets.errors import Reason
-from crm_assets.orchestration.assets import TABLE
-from crm_assets.orchestration.jobs import CHECKS_JOB, MAIN_JOB
-from crm_assets.orchestration.keys import asset_key
-from crm_assets.orchestration.run_history import was_interrupted, what_failed
+from crm_assets.orchestration import build_defs
+from crm_assets.orchestration.jobs import checks_only_job
+from crm_assets.orchestration.keys import asset_key, checks_job, main_job, warehouse_resource
+from crm_assets.orchestration.run_history import stated_failure, was_interrupted
 from crm_assets.orchestration.run_reaper import process_tags, reap_dead_runs
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -41,10 +40,11 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def run(resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
-    """Load `resources`, or all of them if there are none, judge their tables, and return what landed.
+def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
+    """Load `resources`, or all of them if there are none, check their tables, and return what landed.
 
     Args:
+        account: whose resources they are.
         resources: names of the resources.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
@@ -52,50 +52,59 @@ def run(resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
         ApiConfigError: a name is not known.
         KeyboardInterrupt: somebody ended the run.
     """
-    rows = select(TABLE, resources or None)
+    keys = [asset_key(account, resource.name) for resource in account.select(resources)]
+    warehouse = {warehouse_resource(account): {"config": {"allow_deletes": allow_deletes}}}
     with instance() as history:
         reap_dead_runs(history)
         run_id = str(uuid4())
-        result = defs.resolve_job_def(MAIN_JOB).execute_in_process(
-            instance=history,
-            run_id=run_id,
-            tags=process_tags(run_id),
-            asset_selection=[asset_key(row["name"]) for row in rows],
-            run_config={**_QUIET, "resources": {"warehouse": {"config": {"allow_deletes": allow_deletes}}}},
-            raise_on_error=False,
+        result = (
+            build_defs(account)
+            .resolve_job_def(main_job(account))
+            .execute_in_process(
+                instance=history,
+                run_id=run_id,
+                tags=process_tags(run_id),
+                asset_selection=keys,
+                run_config={**_QUIET, "resources": warehouse},
+                raise_on_error=False,
+            )
         )
-    return Outcome([_landed(event) for event in result.get_asset_materialization_events()], *_problem(result))
+    return _outcome(account, result)
 
 
-def run_checks(resources: Sequence[str]) -> Outcome:
-    """Judge the tables of `resources`, or all of them if there are none, and load nothing.
+def run_checks(account: Account, resources: Sequence[str]) -> Outcome:
+    """Check the tables of `resources`, or all of them if there are none, and load nothing.
 
     Raises:
         ApiConfigError: a name is not known.
         KeyboardInterrupt: somebody ended the run.
     """
-    keys = [asset_key(row["name"]) for row in select(TABLE, resources or None)]
-    job = dg.define_asset_job(CHECKS_JOB, selection=dg.AssetSelection.checks_for_assets(*keys))
+    defs = build_defs(account)
+    job = checks_only_job(account, account.select(resources))
     with instance() as history:
         result = (
-            dg.Definitions(assets=defs.assets, resources=defs.resources, jobs=[job], executor=defs.executor)
-            .resolve_job_def(CHECKS_JOB)
+            dg.Definitions(assets=defs.assets, resources=defs.resources, jobs=[job])
+            .resolve_job_def(checks_job(account))
             .execute_in_process(instance=history, run_config=_QUIET, raise_on_error=False)
         )
-    return Outcome([], *_problem(result))
+    return _outcome(account, result)
+
+
+def _outcome(account: Account, result: dg.ExecuteInProcessResult) -> Outcome:
+    landed = [_landed(event) for event in result.get_asset_materialization_events()]
+    if result.success:
+        return Outcome(landed, None, "data")
+    if any(map(was_interrupted, result.all_events)):
+        raise KeyboardInterrupt
+    for event in result.all_events:
+        if stated := stated_failure(event, account):
+            return Outcome(landed, stated.text, stated.reason or "data")
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    said = [error.to_string() for error in errors if error]
+    return Outcome(landed, "\n".join(said) or "The run failed before its step began; see it in the Dagster UI.", "data")
 
 
 def _landed(event: dg.DagsterEvent) -> Landed:
     materialization = event.step_materialization_data.materialization
     values = {name: value.value for name, value in materialization.metadata.items()}
     return Landed(materialization.asset_key.path[-1], values)
-
-
-def _problem(result: dg.ExecuteInProcessResult) -> tuple[str | None, Reason]:
-    if result.success:
-        return None, "data"
-    for event in result.all_events:
-        if was_interrupted(event):
-            raise KeyboardInterrupt
-    problem, _, reason = what_failed(result.all_events)
-    return problem or "The run failed before its step began; see the run in the Dagster UI.", reason or "data"

@@ -1,75 +1,95 @@
-"""What became of the runs: read from Dagster's history, the latest first."""
+"""How the last load of each resource ended, read from Dagster's instance.
 
-from collections.abc import Iterable, Iterator, Mapping
+A step that fails says once, as data, which resources did not load and why: `failure` writes it, `last_loads` reads it.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Literal, cast
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from crm_assets.errors import Reason
-from crm_assets.models import MODELS
-from crm_assets.orchestration.jobs import RESOURCES, UNFINISHED
-from crm_assets.orchestration.keys import GROUP
+from crm_assets.account import Account
+from crm_assets.errors import CrmAssetsError, PartialSyncError, Reason
+from crm_assets.orchestration.keys import asset_key
 
-_LOOK_BACK = timedelta(days=2)
-_AT_ONCE = 100
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""The states of a run that still works, or will."""
 _WILL_RETRY = "dagster/will_retry"
+
+Ending = Literal["landed", "failed", "running", "unknown"]
+"""`unknown` is a run that a person ended, that Dagster will try again, or that is no longer in the history."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A run that succeeded or failed.
+class Failure:
+    """Why a step of an account failed."""
 
-    `missing` maps each resource that it should have loaded and did not to the reason; None for a run
-    that broke off, so that nobody could say one.
-    """
+    text: str
+    reason: Reason | None
+    """What kind of help is needed; None for a run that broke off, so that nobody could say."""
+    reasons: Mapping[str, Reason]
+    """The same for each resource that did not load."""
 
-    run_id: str
-    job: str
-    at: float
-    """When it ended, in seconds since 1970."""
-    succeeded: bool
-    landed: frozenset[str]
-    missing: Mapping[str, Reason | None]
-    problem: str
-    """What it says went wrong; empty if nothing did."""
+    def reason_of(self, resource: str) -> Reason | None:
+        """Return what kind of help `resource` needs."""
+        return self.reasons.get(resource, self.reason)
 
 
-def ended_runs(instance: dg.DagsterInstance, job: str | None = None) -> Iterator[Ended]:
-    """Yield the runs of this project, or of one job, that ended in the last two days, latest first.
+@dataclass(frozen=True)
+class LastLoad:
+    """The latest run that should have loaded a resource, and how that ended for the resource."""
 
-    Left out are runs that Dagster will try again, and those that a person ended.
-    """
-    for record in _records(instance, job):
-        run = record.dagster_run
-        planned = _planned(run)
-        # Dagster marks runs that it did not launch, and so cannot try again, all the same.
-        will_retry = run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
-        if planned is None or will_retry:
-            continue
-        if run.status is dg.DagsterRunStatus.SUCCESS:
-            yield Ended(run.run_id, run.job_name, _end(record), True, planned, {}, "")
-        elif failed := _failed(instance, run, _end(record), planned):
-            yield failed
+    ending: Ending
+    run_id: str = ""
+    job: str = ""
+    ended_at: float = 0.0
+    """Seconds since 1970."""
+    failure: Failure | None = None
+    """Why the run failed; a run can fail although the resource has landed."""
 
 
-def latest_by_resource(instance: dg.DagsterInstance) -> dict[str, Ended]:
-    """Return, for each resource, the run that should have loaded it and ended last."""
-    found: dict[str, Ended] = {}
-    for run in ended_runs(instance):
-        for resource in run.landed | run.missing.keys():
-            found.setdefault(resource, run)
-        if len(found) == len(MODELS):
-            break
-    return {resource: found[resource] for resource in MODELS if resource in found}
+def failure(account: Account, error: CrmAssetsError) -> dg.Failure:
+    """Return what Dagster is told of `error`, which ended a step of `account`."""
+    reasons = error.reasons if isinstance(error, PartialSyncError) else {}
+    return dg.Failure(
+        str(error),
+        metadata={"account": account.name, "reason": error.reason, "reasons": dg.MetadataValue.json(reasons)},
+        allow_retries=False,
+    )
 
 
-def being_loaded(instance: dg.DagsterInstance) -> set[str]:
-    """Return the resources that a run loads at the moment, or is about to."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return {resource for run in runs for resource in _planned(run) or ()}
+def last_loads(instance: dg.DagsterInstance, account: Account) -> dict[str, LastLoad]:
+    """Return how the last load of each resource of `account` ended; nothing for one that was never to be loaded."""
+    names = {asset_key(account, resource.name): resource.name for resource in account.resources}
+    entries = [record.asset_entry for record in instance.get_asset_records(list(names))]
+    run_ids = {entry.last_run_id for entry in entries if entry.last_run_id}
+    records = instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+    ends = {record.dagster_run.run_id: _end_of(instance, account, record) for record in records}
+    found = {}
+    for entry in entries:
+        end = ends.get(entry.last_run_id or "", LastLoad("unknown"))
+        landed = entry.last_materialization is not None and entry.last_materialization.run_id == entry.last_run_id
+        is_over = end.ending in ("failed", "landed")
+        found[names[entry.asset_key]] = LastLoad(
+            "landed" if landed and is_over else end.ending, end.run_id, end.job, end.ended_at, end.failure
+        )
+    return {resource.name: found[resource.name] for resource in account.resources if resource.name in found}
+
+
+def last_run(instance: dg.DagsterInstance, account: Account, job: str) -> LastLoad:
+    """Return how the latest finished run of `job` ended."""
+    statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=1):
+        return _end_of(instance, account, record)
+    return LastLoad("unknown")
 
 
 def was_interrupted(event: dg.DagsterEvent) -> bool:
@@ -78,62 +98,47 @@ def was_interrupted(event: dg.DagsterEvent) -> bool:
     return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
 
-def what_failed(events: Iterable[dg.DagsterEvent]) -> tuple[str, Mapping[str, Reason], Reason | None]:
-    """Return what the run of `events` says went wrong, why for each resource that it names, and why as a whole."""
-    problem = ""
-    for event in events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            stated = data.user_failure_data
-            if stated and stated.description and "reason" in stated.metadata:
-                reasons = cast(Mapping[str, Reason], stated.metadata["reasons"].value)
-                return stated.description, reasons, cast(Reason, stated.metadata["reason"].value)
-            problem = _innermost(data.error) if data.error else event.message or problem
-        elif event.is_run_failure and not problem:
-            problem = event.message or ""
-    return problem, {}, None
-
-
-def _innermost(error: SerializableErrorInfo) -> str:
-    cause = error
-    while cause.cause:
-        cause = cause.cause
-    return f"{cause.message.strip()}\n{error.to_string()}"
-
-
-def _records(instance: dg.DagsterInstance, job: str | None) -> Iterator[dg.RunRecord]:
-    """Yield the runs that ended, in the order of their ends among those that were created together."""
-    statuses = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    wanted = dg.RunsFilter(job_name=job, statuses=statuses, created_after=datetime.now(UTC) - _LOOK_BACK)
-    cursor = None
-    while records := instance.get_run_records(wanted, limit=_AT_ONCE, cursor=cursor):
-        yield from sorted(records, key=_end, reverse=True)
-        cursor = records[-1].dagster_run.run_id
-
-
-def _end(record: dg.RunRecord) -> float:
-    return record.end_time or record.update_timestamp.timestamp()
-
-
-def _planned(run: dg.DagsterRun) -> frozenset[str] | None:
-    """Return the resources that `run` should load; None if it is no run of this project."""
-    if run.asset_selection is not None:
-        ours = frozenset(key.path[-1] for key in run.asset_selection if key.path[0] == GROUP)
-        return ours & MODELS.keys() if ours or run.asset_check_selection else None
-    known = RESOURCES.get(run.job_name)
-    return frozenset(known) if known is not None else None
-
-
-def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun, at: float, planned: frozenset[str]) -> Ended | None:
-    of_type = {
-        dg.DagsterEventType.ASSET_MATERIALIZATION,
-        dg.DagsterEventType.STEP_FAILURE,
-        dg.DagsterEventType.RUN_FAILURE,
-    }
-    events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type) if entry.dagster_event]
-    if any(map(was_interrupted, events)):
+def stated_failure(event: dg.DagsterEvent, account: Account) -> Failure | None:
+    """Return what a failed step of `account` said of itself; None if `event` is something else."""
+    stated = event.step_failure_data.user_failure_data if event.is_step_failure else None
+    if stated is None or "account" not in stated.metadata or stated.metadata["account"].value != account.name:
         return None
-    landed = {event.asset_key.path[-1] for event in events if event.asset_key}
-    problem, reasons, reason = what_failed(events)
-    missing = {resource: reasons.get(resource, reason) for resource in MODELS if resource in planned - landed}
-    return Ended(run.run_id, run.job_name, at, False, planned & landed, missing, problem)
+    return Failure(
+        stated.description or "",
+        cast(Reason, stated.metadata["reason"].value),
+        cast(Mapping[str, Reason], stated.metadata["reasons"].value),
+    )
+
+
+def _end_of(instance: dg.DagsterInstance, account: Account, record: dg.RunRecord) -> LastLoad:
+    run = record.dagster_run
+    at = record.end_time or record.update_timestamp.timestamp()
+    if run.status in UNFINISHED:
+        return LastLoad("running", run.run_id, run.job_name, at)
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        return LastLoad("landed", run.run_id, run.job_name, at)
+    # Dagster marks runs that it did not launch, and so cannot try again, all the same.
+    will_retry = run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
+    events = [] if will_retry else list(_failures(instance, run.run_id))
+    if run.status is not dg.DagsterRunStatus.FAILURE or will_retry or any(map(was_interrupted, events)):
+        return LastLoad("unknown", run.run_id, run.job_name, at)
+    stated = next((found for event in events if (found := stated_failure(event, account))), None)
+    return LastLoad("failed", run.run_id, run.job_name, at, stated or Failure(_text(events), None, {}))
+
+
+def _failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.DagsterEvent]:
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for entry in instance.all_logs(run_id, of_type=kinds):
+        if entry.dagster_event:
+            yield entry.dagster_event
+
+
+def _text(events: list[dg.DagsterEvent]) -> str:
+    """Return what Dagster says of a run that broke off."""
+    errors = [event.step_failure_data.error for event in events if event.is_step_failure]
+    said = [_innermost(error).message.strip() for error in errors if error]
+    return "\n".join(said or [event.message or "" for event in events])
+
+
+def _innermost(error: SerializableErrorInfo) -> SerializableErrorInfo:
+    return _innermost(error.cause) if error.cause else error

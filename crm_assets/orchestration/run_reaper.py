@@ -1,12 +1,14 @@
 """Runs whose process was killed: nobody else would ever end them, and the queue would wait for them."""
 
 import os
-from pathlib import Path
 from socket import gethostname
 
 import dagster as dg
+import psutil
 
 _PROCESS = "crm_assets/process"
+_WITHIN = 1.0
+"""Seconds by which two readings of one process's start may differ."""
 
 
 def process_tags(run_id: str) -> dict[str, str]:
@@ -14,34 +16,28 @@ def process_tags(run_id: str) -> dict[str, str]:
 
     They name the run, because Dagster copies tags to the run that tries it again.
     """
-    pid = os.getpid()
-    return {_PROCESS: f"{gethostname()}/{pid}/{_began(pid)}/{run_id}"}
+    return {_PROCESS: f"{gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}/{run_id}"}
+
+
+def tag_process(context: dg.AssetExecutionContext) -> None:
+    """Tag the run of `context` with this process, if it executes the whole run and not just a step of it."""
+    if context.job_def.executor_def.name in (dg.in_process_executor.name, "execute_in_process"):
+        context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
 
 
 def reap_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report every run whose process on this machine is gone as failed."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         match run.tags.get(_PROCESS, "").split("/"):
-            case [host, pid, began, run.run_id] if host == gethostname() and not _lives(int(pid), began):
+            case [host, pid, started, run.run_id] if host == gethostname() and not _lives(int(pid), float(started)):
                 instance.report_run_failed(run, "The process that ran it was killed.")
 
 
-def _lives(pid: int, began: str) -> bool:
+def _lives(pid: int, started: float) -> bool:
+    # In a container that is started again, the same number is soon another process.
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return abs(psutil.Process(pid).create_time() - started) < _WITHIN
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return _began(pid) == began
-
-
-def _began(pid: int) -> str:
-    """Return when process `pid` began, as Linux says it; empty elsewhere.
-
-    In a container that is started again, the same number is soon another process.
-    """
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

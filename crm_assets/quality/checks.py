@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from crm_assets.apis.resources import Resource
 from crm_assets.load.deletes import about_equal
-from crm_assets.models import MODELS
-from crm_assets.models.columns import columns_of
 from crm_assets.quality.loads import Load
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats
 from crm_assets.settings import CheckSettings
@@ -18,7 +17,9 @@ Severity = Literal["WARN", "ERROR"]
 class CheckContext:
     """All that the checks of one table may stats at. `loads` begins with the latest."""
 
-    resource: str
+    resource: Resource
+    key: str
+    """Key of the asset, for messages."""
     stats: TableStats
     probe: TableProbe
     loads: Sequence[Load]
@@ -45,7 +46,7 @@ Check = Callable[[CheckContext], CheckOutcome]
 def schema(context: CheckContext) -> CheckOutcome:
     """Every declared column is in the table, with its declared type."""
     wrong = context.stats.wrong
-    counts = {"declared_columns": len(columns_of(context.resource)), "wrong_columns": len(wrong)}
+    counts = {"declared_columns": len(context.resource.columns), "wrong_columns": len(wrong)}
     if not wrong:
         return CheckOutcome(True, f"All {counts['declared_columns']} declared columns are as declared.", counts=counts)
     listed = "; ".join(f"{name} {problem}" for name, problem in wrong.items())
@@ -69,7 +70,7 @@ def unique_id(context: CheckContext) -> CheckOutcome:
     twice = list(context.loads[0].repeated_ids) if context.loads else []
     counts = {"repeated_rows": repeated, "repeated_in_listing": len(twice)}
     if repeated:
-        rows = context.probe.repeated_ids(context.resource)
+        rows = context.probe.repeated_ids(context.resource.name)
         listed = ", ".join(str(row[0]) for row in rows)
         return CheckOutcome(
             False, f"{repeated:,} rows repeat an id: {listed}.", counts=counts, head=("id", "rows"), failed_rows=rows
@@ -104,7 +105,7 @@ def drift(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, "Nothing was loaded yet.", "WARN")
     now = context.loads[0].fields
     before = _comparable(context)
-    declared = set(MODELS[context.resource].model_fields)
+    declared = {column.field for column in context.resource.columns}
     found = [(name, "is not declared") for name in now if name not in declared]
     found += [
         (name, "is not sent any more") for name in before if name in declared and before[name] and not now.get(name)
@@ -139,7 +140,7 @@ def rejected(context: CheckContext) -> CheckOutcome:
     counts = {"rejected": last.rejected, "records": last.records, "share": round(share, 4), "limit": limit}
     if not last.rejected:
         return CheckOutcome(True, "Every record could be a row.", "WARN", counts)
-    sql, why = context.probe.rejected(context.resource, last.load_id)
+    sql, why = context.probe.rejected(context.resource.name, last.load_id)
     listed = "; ".join(f"{row[0] or 'no id'}: {row[1]}" for row in why)
     return CheckOutcome(
         False,
@@ -156,7 +157,7 @@ def row_count(context: CheckContext) -> CheckOutcome:
     """The table and the listing have about as many rows as before."""
     rows = context.stats.rows
     if context.loads and context.loads[0].deletes_blocked:
-        return _deletes_blocked(context.resource, context.loads[0], rows)
+        return _deletes_blocked(context.resource.name, context.loads[0], rows)
     listed = context.loads[0].rows if context.loads else 0
     table_before = max((load.table_rows for load in context.loads), default=0)
     listed_before = max((load.rows for load in context.loads[1:]), default=0)
@@ -222,7 +223,9 @@ def ranges(context: CheckContext) -> CheckOutcome:
     if not broken:
         return CheckOutcome(True, f"No row breaks any of {len(context.stats.conditions)} conditions.", "WARN", counts)
     failed_rows = [
-        (condition.name, *row) for condition in broken for row in context.probe.breaking(context.resource, condition)
+        (condition.name, *row)
+        for condition in broken
+        for row in context.probe.breaking(context.resource.name, condition)
     ][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{condition.name} in {count:,} rows" for condition, count in broken.items())
     ids = ", ".join(str(row[1]) for row in failed_rows)
@@ -259,9 +262,9 @@ CHECKS: Mapping[str, Check] = {
 """Every check by its name, in the order in which a reader wants them."""
 
 
-def checks_of(resource: str) -> list[str]:
+def checks_of(resource: Resource) -> list[str]:
     """Return the names of the checks that make sense for `resource`."""
-    refers = any(column.reference for column in columns_of(resource))
+    refers = any(column.reference for column in resource.columns)
     return [name for name in CHECKS if name != "references" or refers]
 
 
@@ -270,7 +273,7 @@ def evaluate_check(name: str, context: CheckContext) -> CheckOutcome:
     if context.stats.exists or (name == "schema" and context.loads):
         outcome = CHECKS[name](context)
         return replace(outcome, sql=outcome.sql or _sql_of(name, context.stats))
-    return CheckOutcome(False, f"There is no table {context.resource} yet: materialize crm/{context.resource}.", "WARN")
+    return CheckOutcome(False, f"There is no table {context.resource.name} yet: materialize {context.key}.", "WARN")
 
 
 def _sql_of(name: str, stats: TableStats) -> str:

@@ -24,8 +24,8 @@ class Condition:
         return self.template.format(*(quote(column) for column in self.columns))
 
 
-def conditions(resource: str, columns: Sequence[Column]) -> list[Condition]:
-    """Return what should not be in `columns` of `resource`, those that are there with their declared type."""
+def conditions(columns: Sequence[Column]) -> list[Condition]:
+    """Return what should not be in `columns`, those that are in the table with their declared type."""
     names = {column.name for column in columns}
     found = [condition for column in columns for condition in _of_column(column)]
     if {"created_time", "updated_time"} <= names:

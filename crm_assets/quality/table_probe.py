@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from crm_assets.models.columns import LOAD_ID, Column, columns_of
+from dlt.destinations.sql_client import SqlClientBase
+
+from crm_assets.apis.resources import Resource
+from crm_assets.models.columns import LOAD_ID, Column
 from crm_assets.quality.conditions import Condition, conditions
 
 Query = Callable[[str], Sequence[Sequence[Any]]]
@@ -68,25 +71,36 @@ class TableProbe:
         staging: schema of the tables that a load writes first.
     """
 
+    @classmethod
+    def of(cls, client: SqlClientBase[Any]) -> Self:
+        """Return the probe of the dataset that `client` is connected to."""
+        return cls(
+            lambda sql: client.execute_sql(sql) or [],
+            client.escape_column_name,
+            client.dataset_name,
+            client.staging_dataset_name,
+        )
+
     def __init__(self, query: Query, quote: Name, dataset: str, staging: str) -> None:
         self._query = query
         self._quote = quote
         self._dataset = dataset
         self._staging = staging
 
-    def measure(self, resource: str, last_load: str | None) -> TableStats:
+    def measure(self, resource: Resource, last_load: str | None) -> TableStats:
         """TableStats at the table of `resource`; `last_load` is the load that should have brought its rows."""
-        columns, columns_sql = self._columns(resource), self._columns_sql(resource)
-        wrong = {column.name: problem for column in columns_of(resource) if (problem := _problem(column, columns))}
-        sound = [column for column in columns_of(resource) if column.name not in wrong]
+        name = resource.name
+        columns, columns_sql = self._columns(name), self._columns_sql(name)
+        wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
+        sound = [column for column in resource.columns if column.name not in wrong]
         if "id" not in columns:
-            return TableStats(resource, columns, wrong, 0, {}, 0, 0, None, {}, {}, "", columns_sql)
-        counted = self._counted(resource, sound, columns, last_load)
+            return TableStats(name, columns, wrong, 0, {}, 0, 0, None, {}, {}, "", columns_sql)
+        counted = self._counted(name, sound, columns, last_load)
         numbers = ",\n  ".join(counted.values())
-        sql = f"SELECT\n  {numbers}\nFROM {self._table(resource)}"
+        sql = f"SELECT\n  {numbers}\nFROM {self._table(name)}"
         row = dict(zip(counted, self._query(sql)[0], strict=True))
         return TableStats(
-            table=resource,
+            table=name,
             columns=columns,
             wrong=wrong,
             rows=row["rows"],
@@ -94,15 +108,15 @@ class TableProbe:
             repeated=row["repeated"],
             of_last_load=row["of_last_load"],
             reported_count=row["reported_count"],
-            conditions={one: row[one.name] for one in conditions(resource, sound)},
+            conditions={one: row[one.name] for one in conditions(sound)},
             references={
-                column: (row[f"all {column}"], row[f"lost {column}"]) for column, _ in self._referring(resource, sound)
+                column: (row[f"all {column}"], row[f"lost {column}"]) for column, _ in self._referring(name, sound)
             },
             sql=sql,
             columns_sql=columns_sql,
         )
 
-    def type_conflicts(self, resource: str, tables: Sequence[str]) -> tuple[list[str], str]:
+    def type_conflicts(self, declared_columns: Sequence[Column], tables: Sequence[str]) -> tuple[list[str], str]:
         """TableStats for declared columns of `resource` that have the type of another declaration in one of `tables`.
 
         Returns:
@@ -111,7 +125,7 @@ class TableProbe:
         found, remedy = [], []
         for table in tables:
             columns = self._columns(table)
-            for column in columns_of(resource):
+            for column in declared_columns:
                 kind, declared = _plain_type(columns.get(column.name, "")), column.data_type.name
                 if kind in _KNOWN_TYPES and kind not in _TYPES[declared]:
                     found.append(f"{table}.{column.name} is {columns[column.name]}, and declared as {declared}")
@@ -144,11 +158,11 @@ class TableProbe:
             f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
-    def lost(self, resource: str, column: str) -> Sequence[Sequence[Any]]:
+    def lost(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
         """Return id and reference of up to ten rows whose `column` refers to nothing."""
-        declared = next(one for one in columns_of(resource) if one.name == column)
+        declared = next(one for one in resource.columns if one.name == column)
         return self._query(
-            f"SELECT r.id, r.reference FROM ({self._references(resource, declared)}) r"  # noqa: S608 - names are quoted
+            f"SELECT r.id, r.reference FROM ({self._references(resource.name, declared)}) r"  # noqa: S608 - names are quoted
             f" WHERE {self._leads_nowhere(declared)} ORDER BY 1, 2 LIMIT {MAX_FAILED_ROWS}"
         )
 
@@ -168,7 +182,7 @@ class TableProbe:
         for column in sound:
             if not column.nullable:
                 counted[f"null {column.name}"] = f"count(*) FILTER (WHERE {self._quote(column.name)} IS NULL)"
-        for condition in conditions(resource, sound):
+        for condition in conditions(sound):
             counted[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
         for column_name, declared in self._referring(resource, sound):
             references = self._references(resource, declared)

@@ -1,15 +1,16 @@
 """Read the latest results of all checks from Dagster's instance."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import dagster as dg
 
-from crm_assets.models import MODELS
-from crm_assets.orchestration.checks import check_specs
+from crm_assets.account import Account
+from crm_assets.apis.resources import Resource
 from crm_assets.orchestration.keys import asset_key
+from crm_assets.quality.checks import checks_of
 
 HISTORY = 20
 """How many evaluations and materializations a report looks back upon."""
@@ -68,9 +69,13 @@ class Report:
         return not any(asset.state == "ERROR" for asset in self.assets)
 
 
-def collect(instance: dg.DagsterInstance, resources: Collection[str] | None = None) -> Report:
-    """Return the latest results of the checks of `resources`, or of all, that `instance` knows."""
-    assets = [_asset(instance, resource) for resource in MODELS if resource in (resources or MODELS)]
+def collect(instance: dg.DagsterInstance, accounts: Sequence[Account], resources: Sequence[str] = ()) -> Report:
+    """Return the latest results of the checks of `resources`, or of all, that `instance` knows.
+
+    Raises:
+        ApiConfigError: names the resource that an account does not have.
+    """
+    assets = [_asset(instance, account, resource) for account in accounts for resource in account.select(resources)]
     known = [asset for asset in assets if asset.checks or asset.last_materialized]
     return Report(datetime.now(UTC).replace(microsecond=0), known)
 
@@ -92,13 +97,13 @@ def only_failures(report: Report) -> Report:
     return Report(report.generated_at, assets)
 
 
-def _asset(instance: dg.DagsterInstance, resource: str) -> AssetResult:
-    key = asset_key(resource)
+def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource) -> AssetResult:
+    key = asset_key(account, resource.name)
     records = instance.fetch_materializations(key, limit=HISTORY).records
     loads = [record for record in records if record.asset_materialization]
     metadata = [_values(one.asset_materialization.metadata) for one in loads if one.asset_materialization]
     counts = [one["dagster/row_count"] for one in metadata if "dagster/row_count" in one]
-    checks = [_check(instance, spec.key) for spec in check_specs() if spec.asset_key == key]
+    checks = [_check(instance, dg.AssetCheckKey(key, name)) for name in checks_of(resource)]
     return AssetResult(
         key=key.to_user_string(),
         table=metadata[0].get("dagster/table_name") if metadata else None,

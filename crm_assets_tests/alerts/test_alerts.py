@@ -19,10 +19,9 @@ from crm_assets.definitions import defs
 from crm_assets.errors import Reason
 from crm_assets.orchestration import assets
 from crm_assets.orchestration.keys import asset_key
-from crm_assets.orchestration.sensors import crm_alerts
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize
+from crm_assets_tests.conftest import Materialize, an_account
 from crm_assets_tests.orchestration.test_sensors import skipped, tick
 from crm_assets_tests.trickling import trickling
 from crm_assets_tests.webhook import Webhook, webhook
@@ -120,7 +119,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 class TestSensor:
     def test_with_nobody_to_tell_it_says_so(self, instance: dg.DagsterInstance) -> None:
-        assert skipped(tick(crm_alerts, instance)).startswith("Nobody to tell: neither alerts.webhook_url")
+        assert skipped(tick("alerts", instance)).startswith("Nobody to tell: neither alerts.webhook_url")
 
     def test_a_failed_run_is_told_once_and_once_when_the_tables_are_loaded(
         self, hook: Webhook, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
@@ -128,10 +127,10 @@ class TestSensor:
         sandbox.fault(Fault("deals", "extra_cursor"))
         sandbox.fault("notes=extra_cursor")
         failed = materialize(["deals", "notes", "tasks"])
-        cursor = tick(crm_alerts, instance).cursor
+        cursor = tick("alerts", instance).cursor
         materialize(["notes"])
         for _ in range(2):
-            cursor = tick(crm_alerts, instance, cursor).cursor
+            cursor = tick("alerts", instance, cursor).cursor
         [told] = hook.texts
         assert told.startswith("*CRM: crm/notes did not load*\nSince 20")
         assert "notes: the listing was cut" in told
@@ -139,7 +138,7 @@ class TestSensor:
         sandbox.clear_faults()
         materialize(["tasks", "notes"])
         for _ in range(2):
-            cursor = tick(crm_alerts, instance, cursor).cursor
+            cursor = tick("alerts", instance, cursor).cursor
         assert len(hook.texts) == 2
         assert hook.texts[1].startswith("*Over: crm/notes did not load*\nIt lasted 0 min")
 
@@ -149,14 +148,14 @@ class TestSensor:
         sandbox.fault("notes=extra_cursor")
         materialize(["notes"])
         hook.status = 500
-        down = tick(crm_alerts, instance)
+        down = tick("alerts", instance)
         assert skipped(down) == (
             "1 open incident, 0 messages sent, 1 waiting for the next tick. "
             "The webhook (alerts.webhook_url) answered HTTP 500."
         )
         assert "s3cr3t" not in (down.cursor or "")
         hook.status = 200
-        up = tick(crm_alerts, instance, down.cursor)
+        up = tick("alerts", instance, down.cursor)
         assert skipped(up) == "1 open incident, 1 message sent, 0 waiting for the next tick."
         assert len(hook.texts) == 1
 
@@ -166,11 +165,14 @@ class TestSensor:
         cursor = None
         for state, before in ((FreshnessState.FAIL, FreshnessState.WARN), (FreshnessState.PASS, FreshnessState.FAIL)):
             change = FreshnessStateChange(
-                key=asset_key("deals"), new_state=state, previous_state=before, state_change_timestamp=1.7e9
+                key=asset_key(an_account(), "deals"),
+                new_state=state,
+                previous_state=before,
+                state_change_timestamp=1.7e9,
             )
             instance.report_runless_asset_event(change)
             for _ in range(2):
-                cursor = tick(crm_alerts, instance, cursor).cursor
+                cursor = tick("alerts", instance, cursor).cursor
         assert [text.splitlines()[0] for text in hook.texts] == [
             "*CRM: crm/deals is out of date*",
             "*Over: crm/deals is out of date*",
@@ -180,14 +182,14 @@ class TestSensor:
         self, hook: Webhook, instance: dg.DagsterInstance, materialize: Materialize
     ) -> None:
         change = FreshnessStateChange(
-            key=asset_key("deals"),
+            key=asset_key(an_account(), "deals"),
             new_state=FreshnessState.FAIL,
             previous_state=FreshnessState.WARN,
             state_change_timestamp=1.7e9,
         )
         instance.report_runless_asset_event(change)
         assert materialize(["deals"]).success
-        assert skipped(tick(crm_alerts, instance)).startswith("0 open incidents")
+        assert skipped(tick("alerts", instance)).startswith("0 open incidents")
 
     def test_a_run_that_fails_with_all_tables_loaded_is_told_with_its_cause_first(
         self, hook: Webhook, instance: dg.DagsterInstance, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
@@ -198,11 +200,11 @@ class TestSensor:
         with monkeypatch.context() as inside:
             inside.setattr(assets, "evaluate", broken)
             assert not materialize(["notes"]).success
-        cursor = tick(crm_alerts, instance).cursor
+        cursor = tick("alerts", instance).cursor
         assert hook.texts[0].splitlines()[0] == "*CRM: crm_all failed*"
         assert hook.texts[0].splitlines()[2] == "RuntimeError: The checks are broken."
         assert materialize(["notes"]).success
-        tick(crm_alerts, instance, cursor)
+        tick("alerts", instance, cursor)
         assert hook.texts[1].startswith("*Over: crm_all failed*")
 
     def test_a_run_that_was_killed_and_that_dagster_cannot_try_again_is_told(
@@ -210,33 +212,20 @@ class TestSensor:
     ) -> None:
         killed = instance.create_run_for_job(
             defs.resolve_job_def("crm_all"),
-            asset_selection=frozenset({asset_key("notes")}),
+            asset_selection=frozenset({asset_key(an_account(), "notes")}),
             status=dg.DagsterRunStatus.STARTED,
             tags={"dagster/will_retry": "true"},
         )
         instance.report_run_failed(killed, "The process that ran it was killed.")
-        tick(crm_alerts, instance)
+        tick("alerts", instance)
         assert [text.splitlines()[0] for text in hook.texts] == ["*CRM: crm/notes did not load*"]
-
-    def test_a_run_that_ended_last_counts_also_if_it_was_created_first(
-        self, hook: Webhook, instance: dg.DagsterInstance, materialize: Materialize
-    ) -> None:
-        first = instance.create_run_for_job(
-            defs.resolve_job_def("crm_all"),
-            asset_selection=frozenset({asset_key("notes")}),
-            status=dg.DagsterRunStatus.STARTED,
-        )
-        assert materialize(["notes"]).success
-        instance.report_run_failed(first, "It failed last.")
-        tick(crm_alerts, instance)
-        assert "It failed last." in hook.texts[0]
 
     def test_what_the_crm_sent_calls_no_channel(
         self, hook: Webhook, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
     ) -> None:
         sandbox.fault(Fault("notes", "error_envelope", body="<!channel> & <https://evil.example|click>"))
         materialize(["notes"])
-        tick(crm_alerts, instance)
+        tick("alerts", instance)
         assert "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt;" in hook.texts[0]
 
     def test_a_check_that_is_no_more_closes_its_incident(
@@ -245,7 +234,7 @@ class TestSensor:
         ledger = Ledger()
         ledger.see({("check", "crm/notes gone"): trouble()}, [])
         cursor = ledger.model_dump_json()
-        assert skipped(tick(crm_alerts, instance, cursor)).startswith("0 open incidents, 1 message sent")
+        assert skipped(tick("alerts", instance, cursor)).startswith("0 open incidents, 1 message sent")
         assert hook.texts[0].startswith("*Over: crm/notes gone fails*")
 
     @pytest.mark.parametrize(
@@ -275,7 +264,7 @@ class TestSensor:
             monkeypatch.setenv(f"ALERTS__{setting}", text)
         cursor = None
         for _ in range(2):
-            done = tick(crm_alerts, instance, cursor)
+            done = tick("alerts", instance, cursor)
             cursor = done.cursor
         assert len(hook.texts) == (name != "WEBHOOK_URL")
         assert "The mail server " in skipped(done)
@@ -296,7 +285,7 @@ class TestSensor:
             for setting, text in {"HOST": "127.0.0.1", "PORT": str(post), "SECURITY": "none"}.items():
                 monkeypatch.setenv(f"ALERTS__SMTP_{setting}", text)
             monkeypatch.setenv("ALERTS__MAIL_TO", "me@example.com")
-            said = skipped(tick(crm_alerts, instance))
+            said = skipped(tick("alerts", instance))
         assert "The webhook (alerts.webhook_url) did not answer within 0.5 s." in said
         assert "did not take the mail: not within 0.5 s." in said
 
@@ -324,7 +313,7 @@ class TestSensor:
                 "MAIL_TO": "one@example.com, two@example.com",
             }.items():
                 monkeypatch.setenv(f"ALERTS__{name}", value)
-            done = tick(crm_alerts, instance)
+            done = tick("alerts", instance)
         finally:
             server.stop()
         assert skipped(done) == "1 open incident, 1 message sent, 0 waiting for the next tick."
@@ -332,4 +321,4 @@ class TestSensor:
         assert mail["Subject"] == "CRM: crm/notes did not load"
         assert mail["To"] == "one@example.com, two@example.com"
         assert "the listing was cut" in mail.get_payload()
-        assert "waiting for the next tick. The mail server 127.0.0.1:" in skipped(tick(crm_alerts, instance))
+        assert "waiting for the next tick. The mail server 127.0.0.1:" in skipped(tick("alerts", instance))

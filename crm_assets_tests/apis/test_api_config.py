@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import ApiConfig, select, validated
+from crm_assets.apis.api_config import ApiConfig
+from crm_assets.apis.resources import read_api
 from crm_assets.apis.v1 import V1
 from crm_assets.errors import ApiConfigError
-from crm_assets.extract.connection import Connection
-from crm_assets.extract.source import crm_resources
 
 
 def with_change(path: list[Any], value: Any) -> ApiConfig:
@@ -22,8 +21,8 @@ def with_change(path: list[Any], value: Any) -> ApiConfig:
     return changed
 
 
-def test_the_table_of_v1_is_valid() -> None:
-    assert validated(V1) is V1
+def test_the_configuration_of_v1_is_valid() -> None:
+    assert [resource.name for resource in read_api(V1).resources] == [row["name"] for row in V1["resources"]]
 
 
 @pytest.mark.parametrize(
@@ -41,13 +40,13 @@ def test_the_table_of_v1_is_valid() -> None:
 )
 def test_an_unknown_entry_is_refused_by_name(path: list[Any], value: Any, named: str) -> None:
     with pytest.raises(ApiConfigError, match=named.replace(".", r"\.")):
-        crm_resources(with_change(path, value), Connection("http://127.0.0.1:1", "", ""))
+        read_api(with_change(path, value))
 
 
 def test_an_unknown_resource_is_refused_by_name_and_the_known_ones_are_listed() -> None:
     with pytest.raises(ApiConfigError, match=r"Unknown resource: contcats\. Known: contacts, companies"):
-        select(V1, ["deals", "contcats"])
+        read_api(V1).select(["deals", "contcats"])
 
 
 def test_resources_are_selected_in_the_order_of_the_table() -> None:
-    assert [row["name"] for row in select(V1, ["tickets", "contacts"])] == ["contacts", "tickets"]
+    assert [resource.name for resource in read_api(V1).select(["tickets", "contacts"])] == ["contacts", "tickets"]

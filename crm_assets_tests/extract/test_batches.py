@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_assets.extract.batches import Batcher
-from crm_assets.models.columns import columns_of
 from crm_assets.models.values import CONVERT
+from crm_assets_tests.conftest import RESOURCES
 
-DEAL_TYPES = {column.name: column for column in columns_of("deals")}
+DEAL_TYPES = {column.name: column for column in RESOURCES["deals"].columns}
 
 
 def rows_of(records: list[Any], resource: str = "deals") -> list[dict[str, Any]]:
-    batch, _ = Batcher(resource).batch(records)
+    batch, _ = Batcher(resource, RESOURCES[resource].columns).batch(records)
     return [{name: value for name, value in row.items() if value is not None} for row in batch.to_pylist()]
 
 
 def test_a_batch_has_the_declared_columns_in_their_order_even_without_records() -> None:
-    batch, rejected = Batcher("deals").batch([])
+    batch, rejected = Batcher("deals", RESOURCES["deals"].columns).batch([])
     assert batch.schema.names == list(DEAL_TYPES)
     assert batch.num_rows == 0
     assert not rejected
@@ -36,7 +36,7 @@ def test_an_undeclared_field_becomes_a_json_column_whatever_it_holds() -> None:
 
 
 def test_undeclared_columns_stay_in_later_batches() -> None:
-    batcher = Batcher("deals")
+    batcher = Batcher("deals", RESOURCES["deals"].columns)
     first, _ = batcher.batch([{"id": 1, "x": 1}])
     second, _ = batcher.batch([{"id": 2, "y": 1}])
     assert first.schema.names == [*DEAL_TYPES, "x"]
@@ -86,7 +86,7 @@ def test_a_field_named_like_one_of_dlts_own_columns_gets_another_name() -> None:
 def test_a_record_that_cannot_be_a_row_is_kept_whole_with_the_reason_and_the_rest_passes(
     record: Any, record_id: str | None, reason: str
 ) -> None:
-    batch, rejected = Batcher("deals").batch([{"id": 1}, record, {"id": "2"}])
+    batch, rejected = Batcher("deals", RESOURCES["deals"].columns).batch([{"id": 1}, record, {"id": "2"}])
     assert batch.column("id").to_pylist() == [1, 2]
     assert [(one.resource, one.record_id, one.reason) for one in rejected] == [("deals", record_id, reason)]
     assert orjson.loads(rejected[0].record) == record
@@ -105,11 +105,12 @@ def test_a_record_that_cannot_be_a_row_is_kept_whole_with_the_reason_and_the_res
         max_size=6,
     ),
     st.sampled_from(
-        [column for column in columns_of("deals") if column.name != "id" and column.data_type.name != "json"]
+        [column for column in RESOURCES["deals"].columns if column.name != "id" and column.data_type.name != "json"]
     ),
 )
 def test_a_whole_batch_is_converted_exactly_as_its_values_one_by_one(values: list[Any], column: Any) -> None:
-    batch, rejected = Batcher("deals").batch([{"id": index, column.field: value} for index, value in enumerate(values)])
+    records = [{"id": index, column.field: value} for index, value in enumerate(values)]
+    batch, rejected = Batcher("deals", RESOURCES["deals"].columns).batch(records)
     held, refused = {}, set()
     for index, value in enumerate(values):
         try:
@@ -121,7 +122,7 @@ def test_a_whole_batch_is_converted_exactly_as_its_values_one_by_one(values: lis
 
 
 def test_columns_for_fields_of_one_name_count_too() -> None:
-    batcher = Batcher("milestone", new_columns=2)
+    batcher = Batcher("milestone", RESOURCES["milestone"].columns, new_columns=2)
     batch, _ = batcher.batch([{"id": 1, "a!b": 1, "a#b": 2, "a%b": 3, "a&b": 4}])
     row = batch.to_pylist()[0]
     assert len(batcher.undeclared) == 3  # the third is other_fields

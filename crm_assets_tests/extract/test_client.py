@@ -10,28 +10,26 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import ApiConfig
-from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse
+from crm_assets.apis.api_config import ErrorHandler
+from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse, own_error
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.source import crm_resources
+from crm_assets.extract.pages import read_pages
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL
+from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES
 
 Read = Callable[..., tuple[list[Any], Traffic]]
 
 
 @pytest.fixture
-def read(impatient: ApiConfig, connection: Connection) -> Read:
+def read(connection: Connection) -> Read:
     def read(resource: str, **changes: Any) -> tuple[list[Any], Traffic]:
-        resources, traffic = crm_resources(impatient, replace(connection, **changes), [resource])
+        traffic = Traffic()
         try:
-            return list(resources[0]), traffic[resource]
+            pages = list(read_pages(RESOURCES[resource], replace(connection, **changes), traffic))
         except Exception as error:
-            inner: BaseException | None = error
-            while inner is not None and not isinstance(inner, CrmAssetsError):
-                inner = inner.__cause__ or inner.__context__
-            raise inner or error from None
+            raise own_error(error, resource) from None
+        return [record for page in pages for record in page.records], traffic
 
     return read
 
@@ -51,11 +49,6 @@ def test_the_page_size_is_the_tables_limit_unless_the_connection_says_otherwise(
 
 def test_the_cursor_is_not_part_of_any_record(read: Read) -> None:
     assert not [record for record in read("contacts")[0] if "cursor" in record]
-
-
-def test_a_source_can_be_read_twice(impatient: ApiConfig, connection: Connection) -> None:
-    (contacts,), _ = crm_resources(impatient, connection, ["contacts"])
-    assert len(list(contacts)) == len(list(contacts)) == 250
 
 
 def test_503_twice_and_then_200_is_three_requests(read: Read, sandbox: Sandbox) -> None:
@@ -151,6 +144,18 @@ def test_a_cursor_on_a_single_page_listing_is_an_error(read: Read, sandbox: Sand
         read("tickets")
 
 
+@pytest.mark.parametrize("retry_after", ["0", "Fri, 01 Jan 2021 00:00:00 GMT"])
+def test_a_retry_after_that_is_over_does_not_shorten_the_backoff(
+    connection: Connection, sandbox: Sandbox, retry_after: str
+) -> None:
+    patient: ErrorHandler = {**RESOURCES["notes"].endpoint["error_handler"], "backoff_factor": 0.3}
+    notes = replace(RESOURCES["notes"], endpoint={**RESOURCES["notes"].endpoint, "error_handler": patient})
+    sandbox.fault(Fault("notes", "status", times=2, status=429, retry_after=retry_after))
+    started = monotonic()
+    list(read_pages(notes, connection, Traffic()))
+    assert monotonic() - started > 0.3 + 0.6
+
+
 def test_retry_after_is_waited_for(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "status", times=1, status=429, retry_after="1"))
     started = monotonic()
@@ -180,6 +185,12 @@ def test_a_redirect_to_another_place_is_refused_and_the_login_stays_here(
     assert sandbox.requests["notes"] == 1
 
 
+def test_a_redirect_to_an_empty_address_is_refused(read: Read, sandbox: Sandbox) -> None:
+    sandbox.fault(Fault("notes", "redirect", location=""))
+    with pytest.raises(UnexpectedResponse, match="redirects to an empty address"):
+        read("notes")
+
+
 def test_a_redirect_in_circles_ends(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "redirect", location="/v1/notes"))
     with pytest.raises(UnexpectedResponse, match="redirects in circles"):
@@ -200,14 +211,15 @@ def test_neither_e_mail_nor_key_nor_their_base64_is_in_errors_logs_or_representa
     read: Read, sandbox: Sandbox, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     login = b64encode(f"{EMAIL}:{API_KEY}".encode()).decode()
+    in_hex = API_KEY.encode().hex()
     logging.getLogger("dlt").propagate = True
     caplog.set_level(logging.DEBUG)
-    sandbox.fault(Fault("notes", "error_envelope", body=f"who is {EMAIL} with {API_KEY}, {login}?"))
+    sandbox.fault(Fault("notes", "error_envelope", body=f"who is {EMAIL} with {API_KEY}, {login}, {in_hex}?"))
     with pytest.raises(UnexpectedResponse) as error:
         read("notes")
     said = f"{error.value}{error.value!r}{connection!r}{caplog.text}"
     assert "who is ***" in said
-    assert not [secret for secret in (EMAIL, API_KEY, login) if secret in said]
+    assert not [secret for secret in (EMAIL, API_KEY, login, in_hex) if secret in said]
 
 
 def test_a_proxy_of_the_environment_does_not_come_between_the_project_and_this_machine(
@@ -217,10 +229,9 @@ def test_a_proxy_of_the_environment_does_not_come_between_the_project_and_this_m
     assert len(read("notes")[0]) == 20
 
 
-def test_resources_are_read_side_by_side_in_threads(impatient: ApiConfig, connection: Connection) -> None:
-    resources, _ = crm_resources(impatient, connection)
+def test_resources_are_read_side_by_side_in_threads(read: Read) -> None:
     counts: dict[str, int] = {}
-    threads = [Thread(target=lambda one=one: counts.update({one.name: len(list(one))})) for one in resources]
+    threads = [Thread(target=lambda one=one: counts.update({one: len(read(one)[0])})) for one in RESOURCES]
     for thread in threads:
         thread.start()
     for thread in threads:

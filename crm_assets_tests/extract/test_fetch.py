@@ -9,32 +9,26 @@ from time import monotonic
 
 import pytest
 
-from crm_assets.apis.api_config import ApiConfig
-from crm_assets.apis.v1 import V1
 from crm_assets.errors import DiskError
-from crm_assets.extract.checkpoints import CheckpointStore, source_id
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.fetch import fetch
-from crm_assets.extract.listing import ReadOptions
+from crm_assets.extract.fetch import Listings, fetch
 from crm_assets.extract.progress import ProgressListener, Reading, listener_or_log, listening, log_listener
 from crm_assets.models import MODELS
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL
+from crm_assets_tests.conftest import SMALL, an_account
 
 SILENT = ProgressListener(lambda _: None, lambda _: None)
 
 
-def options(connection: Connection, directory: Path, *names: str) -> dict[str, ReadOptions]:
-    """Return the options on which `names` are read into `directory`."""
-    return {
-        name: ReadOptions(directory, CheckpointStore(directory / f"crm.{name}", source_id(connection), 3600.0))
-        for name in names
-    }
+def read(connection: Connection, directory: Path, *names: str, listener: ProgressListener = SILENT) -> Listings:
+    """Read the resources `names`, all for none, into `directory`."""
+    account = an_account(data_dir=directory)
+    return fetch(account, account.select(names), connection, directory, listener)
 
 
 def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, connection, options(connection, tmp_path, *MODELS), SILENT)
+    listings = read(connection, tmp_path)
     assert [one.resource for one in listings.complete] == list(MODELS)
     assert {one.resource: one.spooled.rows for one in listings.complete} == SMALL
     assert {one.resource: sum(table.num_rows for table in one.spooled.tables()) for one in listings.complete} == SMALL
@@ -42,7 +36,7 @@ def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Conn
 
 def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
     held = [sandbox.fault(Fault(name, "hang")) for name in MODELS]
-    reading = Thread(target=fetch, args=(V1, connection, options(connection, tmp_path, *MODELS), SILENT), daemon=True)
+    reading = Thread(target=read, args=(connection, tmp_path), daemon=True)
     reading.start()
     deadline = monotonic() + 10
     while len(sandbox.requests) < len(MODELS) and monotonic() < deadline:
@@ -55,7 +49,7 @@ def test_resources_are_read_at_the_same_time(connection: Connection, sandbox: Sa
 
 
 def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
-    impatient: ApiConfig, connection: Connection, sandbox: Sandbox, tmp_path: Path
+    connection: Connection, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     held = sandbox.fault(Fault("contacts", "hang", after=2))
     told: list[list[Reading]] = []
@@ -65,12 +59,7 @@ def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
         if readings[0].pages == 2:
             held.release.set()
 
-    fetch(
-        impatient,
-        connection,
-        options(connection, tmp_path, "contacts", "notes"),
-        ProgressListener(tell, print, every=0.02),
-    )
+    read(connection, tmp_path, "contacts", "notes", listener=ProgressListener(tell, print, every=0.02))
     while_held = next(readings for readings in told if readings[0].pages == 2)
     assert not while_held[0].finished
     assert while_held[0].seconds > 0
@@ -104,22 +93,17 @@ def test_an_interruption_stops_the_threads_promptly(connection: Connection, sand
 
     started = monotonic()
     with pytest.raises(Interrupted):
-        fetch(
-            V1,
-            connection,
-            options(connection, tmp_path, "notes", "tickets"),
-            ProgressListener(interrupt, print, every=0.3),
-        )
+        read(connection, tmp_path, "notes", "tickets", listener=ProgressListener(interrupt, print, every=0.3))
     assert monotonic() - started < 4
     assert active_count() - before <= 2  # the sandbox's own, one per connection
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(connection: Connection, tmp_path: Path) -> None:
-    listings = fetch(V1, connection, options(connection, tmp_path / "missing", "notes"), SILENT)
-    [failed] = listings.failed
-    assert isinstance(failed.error, DiskError)
-    assert f"{tmp_path}/missing/notes.rows.0.arrows" in str(failed.error)
-    assert "No such file or directory" in str(failed.error)
+    listings = read(connection, tmp_path / "missing", "notes")
+    [failed] = listings.failed.values()
+    assert isinstance(failed, DiskError)
+    assert f"{tmp_path}/missing/notes.rows.0.arrows" in str(failed)
+    assert "No such file or directory" in str(failed)
 
 
 @pytest.mark.parametrize("last", [None, "the end", [1]])
@@ -127,9 +111,9 @@ def test_a_page_whose_last_record_is_none_is_not_taken_for_the_end(
     connection: Connection, sandbox: Sandbox, tmp_path: Path, last: object
 ) -> None:
     sandbox.crm.replace("contacts", 249, last)
-    listings = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT)
-    [failed] = listings.failed
-    assert "it does not say whether another page follows" in str(failed.error)
+    listings = read(connection, tmp_path, "contacts")
+    [failed] = listings.failed.values()
+    assert "it does not say whether another page follows" in str(failed)
 
 
 @pytest.mark.parametrize("cursor", [0, False, [], {}, "", None])
@@ -137,7 +121,7 @@ def test_a_cursor_that_says_nothing_ends_the_listing(
     connection: Connection, sandbox: Sandbox, tmp_path: Path, cursor: object
 ) -> None:
     sandbox.crm.update("contacts", list(sandbox.crm.records("contacts"))[249]["id"], cursor=cursor)
-    [contacts] = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT).complete
+    [contacts] = read(connection, tmp_path, "contacts").complete
     assert (contacts.records, sandbox.requests["contacts"]) == (250, 3)
 
 
@@ -147,11 +131,11 @@ def test_a_listing_whose_pages_are_all_the_same_is_given_up(
     for cursor in ("a", "b"):
         page = json.dumps({"data": [{"id": 1, "cursor": cursor}]})
         sandbox.fault(Fault("contacts", "html", times=1, body=page))
-    [failed] = fetch(V1, connection, options(connection, tmp_path, "contacts"), SILENT).failed
-    assert "the same page came twice in a row, after 2 pages: the listing would never end" in str(failed.error)
+    [failed] = read(connection, tmp_path, "contacts").failed.values()
+    assert "the same page came twice in a row, after 2 pages: the listing would never end" in str(failed)
 
 
 def test_a_listing_that_takes_too_long_is_given_up(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:
     hurried = replace(connection, listing_seconds=0.0)
-    [failed] = fetch(V1, hurried, options(hurried, tmp_path, "contacts"), SILENT).failed
-    assert "it took more than 0 s (sources.crm.listing_seconds), after 1 pages" in str(failed.error)
+    [failed] = read(hurried, tmp_path, "contacts").failed.values()
+    assert "it took more than 0 s (sources.crm.listing_seconds), after 1 page" in str(failed)

@@ -16,15 +16,14 @@ from typing import Any
 
 import pytest
 
-from crm_assets.apis.api_config import ApiConfig
-from crm_assets.errors import CrmUnavailable, UnexpectedResponse, unwrap_error
-from crm_assets.extract.checkpoints import CheckpointStore, source_id
+from crm_assets.errors import CrmUnavailable, UnexpectedResponse, own_error
+from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import RESOURCES, Materialize, Warehouse, failure_of
 from crm_assets_tests.trickling import trickling
 
 
@@ -74,17 +73,16 @@ Read = Callable[..., Spooled]
 
 
 @pytest.fixture
-def read(impatient: ApiConfig, tmp_path: Path) -> Read:
+def read(tmp_path: Path) -> Read:
     """Read notes from an address, and raise what the project says of it."""
 
     def attempt(url: str, **limits: Any) -> Spooled:
         connection = replace(Connection(url, "me@example.com", "s3cr3t"), **limits)
-        row = next(row for row in impatient["resources"] if row["name"] == "notes")
-        options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", source_id(connection), 0.0))
+        options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", connection.source_id, 0.0))
         try:
-            return ListingReader(impatient, row, connection, options, print).read()
+            return ListingReader(RESOURCES["notes"], connection, options, print).read()
         except Exception as error:
-            raise unwrap_error(error) from None
+            raise own_error(error, "notes") from None
 
     return attempt
 
@@ -120,7 +118,7 @@ def test_a_retry_after_that_makes_no_sense_is_none(read: Read, header: str) -> N
 def test_a_redirect_to_no_address_fails_the_resource(read: Read, target: str) -> None:
     with (
         answering(b"", 302, Location=target) as crm,
-        pytest.raises(UnexpectedResponse, match="redirects to an address"),
+        pytest.raises(UnexpectedResponse, match="redirects to something that is not an address"),
     ):
         read(crm.url)
 
@@ -193,7 +191,7 @@ def test_a_certificate_that_does_not_match_is_no_safe_connection(read: Read, tmp
     context.load_cert_chain(certificate, key)
     with answering(b'{"data": []}') as crm:
         crm.socket = context.wrap_socket(crm.socket, server_side=True)
-        with pytest.raises(UnexpectedResponse, match="no safe connection"):
+        with pytest.raises(UnexpectedResponse, match="no secure connection"):
             read(f"https://127.0.0.1:{crm.server_port}")
 
 

@@ -1,5 +1,6 @@
 """A listing that breaks off goes on from its last good page, and never becomes a wrong one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,15 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from crm_assets.apis.api_config import ApiConfig
-from crm_assets.errors import CrmError, unwrap_error
-from crm_assets.extract.checkpoints import CheckpointStore, prune_checkpoints, source_id
+from crm_assets.errors import EndlessListing, LoginRefused, own_error
+from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL, SMALL, Command, Materialize, Warehouse
+from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL, RESOURCES, SMALL, Command, Materialize, Warehouse
 
 Read = Callable[..., Spooled]
 
@@ -29,8 +29,7 @@ Read = Callable[..., Spooled]
 class Reading:
     """Reads contacts, 250 records in three pages, attempt after attempt."""
 
-    def __init__(self, table: ApiConfig, connection: Connection, directory: Path) -> None:
-        self.table = table
+    def __init__(self, connection: Connection, directory: Path) -> None:
         self.connection = connection
         self.directory = directory
         self.said: list[str] = []
@@ -39,18 +38,16 @@ class Reading:
     def read(self, within: float = 3600.0, **changes: Any) -> Spooled:
         """Make one attempt."""
         connection = replace(self.connection, **changes)
-        checkpoints = CheckpointStore(self.directory / "crm.contacts", source_id(connection), within)
-        row = next(row for row in self.table["resources"] if row["name"] == "contacts")
-        self.reader = ListingReader(
-            self.table, row, connection, ReadOptions(self.directory, checkpoints), self.said.append
-        )
+        checkpoints = CheckpointStore(self.directory / "crm.contacts", connection.source_id, within)
+        options = ReadOptions(self.directory, checkpoints)
+        self.reader = ListingReader(RESOURCES["contacts"], connection, options, self.said.append)
         return self.reader.read()
 
 
 @pytest.fixture
-def contacts(impatient: ApiConfig, connection: Connection, tmp_path: Path) -> Reading:
+def contacts(connection: Connection, tmp_path: Path) -> Reading:
     """The listing of contacts."""
-    return Reading(impatient, connection, tmp_path)
+    return Reading(connection, tmp_path)
 
 
 def ids(listing: Spooled) -> list[int]:
@@ -81,7 +78,7 @@ def test_it_goes_on_from_the_last_good_page_and_says_so(contacts: Reading, sandb
     assert ids(listing) == expected(sandbox)
     assert listing.rows == SMALL["contacts"]
     [said] = contacts.said
-    assert said.startswith("contacts: going on after 200 records, in the listing that broke off; it began at ")
+    assert said.startswith("contacts: resuming the interrupted listing after 200 records; it started at ")
     assert contacts.reader
     assert (contacts.reader.records, contacts.reader.resumed) == (250, 200)
 
@@ -105,7 +102,7 @@ def test_a_cursor_that_the_crm_takes_no_more_starts_the_listing_from_the_beginni
     break_off(contacts, sandbox)
     sandbox.fault(Fault("contacts", "status", times=4, status=500))
     assert ids(contacts.read()) == expected(sandbox)
-    assert contacts.said[1] == "contacts: the CRM takes that cursor no more; reading from the beginning."
+    assert contacts.said[1] == "contacts: the listing could not be resumed; reading it from the start."
     assert cursors(sandbox)[-3] == ""
 
 
@@ -127,7 +124,7 @@ def test_a_second_break_goes_on_from_there(contacts: Reading, sandbox: Sandbox) 
     break_off(contacts, sandbox, after=1)
     break_off(contacts, sandbox, after=1)
     assert ids(contacts.read()) == expected(sandbox)
-    assert [line.split()[4] for line in contacts.said] == ["100", "200"]
+    assert [line.split()[6] for line in contacts.said] == ["100", "200"]
 
 
 @pytest.mark.parametrize("changes", [{"within": 0.0}, {"page_size": 50}, {"email": "another@example.com"}])
@@ -138,10 +135,8 @@ def test_a_listing_that_is_too_old_or_another_one_is_read_from_the_beginning(
     seen = len(sandbox.log)
     try:
         contacts.read(**changes)
-    except CrmError as error:
-        assert "401" in str(error)  # another e-mail is another login
     except Exception as error:
-        assert "401" in str(error.__cause__ or error)
+        assert isinstance(own_error(error, "contacts"), LoginRefused)  # another e-mail is another login
     assert cursors(sandbox)[seen] == ""
     assert not contacts.said
 
@@ -166,7 +161,7 @@ def test_a_listing_that_is_cancelled_at_whatever_moment_loses_no_record(
         try:
             contacts.read(cancelled=SetLater(moments))
         except Exception as error:
-            assert "cancelled" in str(unwrap_error(error))
+            assert "cancelled" in str(own_error(error, "contacts"))
         else:
             break
         assert ids(contacts.read()) == expected(sandbox)
@@ -207,7 +202,7 @@ def test_an_empty_page_for_the_cursor_starts_the_listing_from_the_beginning(
     break_off(contacts, sandbox)
     sandbox.fault(Fault("contacts", "html", times=1, body='{"data": []}'))
     assert ids(contacts.read()) == expected(sandbox)
-    assert contacts.said[1] == "contacts: the CRM takes that cursor no more; reading from the beginning."
+    assert contacts.said[1] == "contacts: the listing could not be resumed; reading it from the start."
 
 
 def test_attempts_that_get_nothing_leave_nothing(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
@@ -225,12 +220,56 @@ def test_a_file_that_is_missing_starts_the_listing_from_the_beginning(
     assert not contacts.said
 
 
-def test_what_nobody_goes_on_with_is_removed(contacts: Reading, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_what_can_no_longer_be_resumed_is_removed_by_the_next_attempt(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
     break_off(contacts, sandbox)
-    prune_checkpoints(tmp_path, tmp_path / "turns", {"crm.contacts": 3600.0}.__getitem__)
-    assert (tmp_path / "crm.contacts").exists()
-    prune_checkpoints(tmp_path, tmp_path / "turns", {"crm.contacts": 0.0}.__getitem__)
+    sandbox.fault("contacts=503x4")
+    with pytest.raises(Exception, match="HTTP 503"):
+        contacts.read(within=0.0)
+    assert [folder.name for folder in (tmp_path / "crm.contacts").iterdir()] == ["1"]
+    assert not list((tmp_path / "crm.contacts" / "1").glob("checkpoint.json"))
+
+
+def test_a_crm_that_drops_the_connection_for_a_stale_cursor_starts_the_listing_anew(
+    contacts: Reading, sandbox: Sandbox
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault("contacts=resetx4")
+    assert ids(contacts.read()) == expected(sandbox)
+    assert contacts.said[1] == "contacts: the listing could not be resumed; reading it from the start."
+
+
+def test_a_listing_whose_cursor_came_twice_leaves_no_checkpoint(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.fault("contacts=repeat_cursor@1")
+    with pytest.raises(EndlessListing, match="came a second time"):
+        contacts.read()
     assert not (tmp_path / "crm.contacts").exists()
+    sandbox.clear_faults()
+    assert ids(contacts.read()) == expected(sandbox)
+    assert not contacts.said
+
+
+def test_a_cursor_that_echoes_the_key_is_neither_on_disk_nor_in_a_message(
+    contacts: Reading, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for key in (API_KEY, API_KEY.encode().hex()):
+        page = json.dumps({"data": [{"id": 1, "cursor": f"after-{key}"}]})
+        sandbox.fault(Fault("contacts", "html", times=1, body=page))
+        sandbox.fault(Fault("contacts", "status", status=503))
+        with pytest.raises(Exception, match="HTTP 503") as error:
+            contacts.read()
+        sandbox.clear_faults()
+        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert key.encode() not in kept
+        assert key not in f"{error.value}{contacts.said}"
+    sandbox.fault(Fault("contacts", "html", body=page))
+    with pytest.raises(EndlessListing) as twice:
+        contacts.read()
+    assert API_KEY not in str(twice.value)
+    assert "cursor=after-***" in str(twice.value)
 
 
 def test_the_step_that_tries_again_goes_on_and_a_loaded_listing_leaves_nothing(
@@ -261,4 +300,4 @@ def test_sync_after_a_kill_says_what_it_goes_on_with(
         slow.clear_faults()
         done = crm_assets("sync", "contacts")
     assert done.returncode == 0
-    assert "contacts: going on after 100 records, in the listing that broke off" in done.stdout
+    assert "contacts: resuming the interrupted listing after 200 records" in done.stdout

@@ -32,8 +32,8 @@ def test_it_runs_in_a_pipeline_of_its_own_with_the_types_of_the_models(
 
 
 def test_it_takes_address_and_login_as_arguments_too(sandbox: Sandbox) -> None:
-    source = crm_source(sandbox.base_url, EMAIL, API_KEY, page_size=10, resources=["contacts"])
-    assert len(list(source)) == 250
+    source = crm_source(base_url=sandbox.base_url, email=EMAIL, api_key=API_KEY, page_size=10, resources=["contacts"])
+    assert sum(batch.num_rows for batch in source) == 250
     assert sandbox.requests["contacts"] == 25
 
 
@@ -41,11 +41,28 @@ def test_a_resource_that_fails_says_why_through_dlt(sandbox: Sandbox, tmp_path: 
     sandbox.fault("deals=404")
     pipeline = dlt.pipeline("broken", destination="duckdb", pipelines_dir=str(tmp_path))
     with pytest.raises(PipelineStepFailed, match="deals: HTTP 404 from"):
-        pipeline.extract(crm_source(sandbox.base_url, EMAIL, API_KEY, resources=["deals"]))
+        pipeline.extract(crm_source(base_url=sandbox.base_url, email=EMAIL, api_key=API_KEY, resources=["deals"]))
 
 
 def test_an_unknown_api_or_resource_is_refused(sandbox: Sandbox) -> None:
-    with pytest.raises(SettingError, match=r"sources\.crm\.api is 'v9'\. Known: v1"):
-        crm_source(sandbox.base_url, EMAIL, API_KEY, api="v9")
+    with pytest.raises(ApiConfigError, match=r"There is no API called 'v9'\. Known: v1"):
+        crm_source(base_url=sandbox.base_url, api="v9")
     with pytest.raises(ApiConfigError, match="Unknown resource: leads"):
-        crm_source(sandbox.base_url, EMAIL, API_KEY, resources=["leads"])
+        crm_source(base_url=sandbox.base_url, resources=["leads"])
+
+
+@pytest.mark.parametrize("base_url", ["http://crm.example.com", "https://me:pass@crm.example.com"])
+def test_it_takes_no_address_that_the_settings_refuse(base_url: str) -> None:
+    with pytest.raises(SettingError, match=r"^sources\.crm\.base_url cannot be used"):
+        crm_source(base_url=base_url)
+
+
+def test_records_that_cannot_be_rows_are_kept_beside_them(
+    sandbox: Sandbox, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.path.parent.mkdir()
+    sandbox.crm.replace("milestone", 0, {"id": "x"})
+    pipeline = dlt.pipeline("own", destination="duckdb", dataset_name="mine", pipelines_dir=str(tmp_path / "pipelines"))
+    pipeline.run(crm_source(resources=["milestone"]))
+    assert warehouse.query("SELECT resource, record_id FROM mine.rejected_records") == [("milestone", "x")]
+    assert warehouse.query("SELECT count(*) FROM mine.milestone") == [(2,)]

@@ -2,29 +2,40 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crm_assets.errors import TableLocked
 from crm_assets.load.table_locks import table_locks
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import COMMAND, SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import COMMAND, SMALL, Materialize, Warehouse, an_account, failure_of
 from crm_assets_tests.runner import Run
 
 HOLDER = """
 import sys
-from pathlib import Path
+from crm_assets.account import resolve_account
 from crm_assets.load.table_locks import table_locks
-with table_locks(Path(sys.argv[1]), ["deals", "notes"], timeout=0, log=print):
+account = resolve_account(data_dir=sys.argv[1])
+with table_locks(account, account.select(["deals", "notes"]), print):
     print("mine", flush=True)
     sys.stdin.read()
 """
 
 
+def locked(directory: Path, *names: str, timeout: float, log: Callable[[str], None] = print) -> Any:
+    """Return the locks of the tables `names`."""
+    account = an_account(data_dir=directory)
+    warehouse = account.warehouse.model_copy(update={"lock_timeout": timeout})
+    return table_locks(replace(account, warehouse=warehouse), account.select(names), log)
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> "subprocess.Popen[str]":
-    """Another process that has the turn of deals and notes until its stdin ends."""
+    """Another process that has locked deals and notes until its stdin ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -36,10 +47,17 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
 def test_a_table_that_another_process_loads_is_refused_after_the_timeout_and_others_are_not(
     holder: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
-    with table_locks(tmp_path, ["contacts", "tasks"], timeout=0, log=print):
+    with locked(tmp_path, "contacts", "tasks", timeout=0):
         pass
-    with pytest.raises(TableLocked, match=rf"^deals was being loaded by process {holder.pid} for 0 s"):
-        table_locks(tmp_path, ["contacts", "deals"], timeout=0, log=print).__enter__()
+    with pytest.raises(TableLocked, match=rf"^crm.deals was being loaded by process {holder.pid} for 0 s"):
+        locked(tmp_path, "contacts", "deals", timeout=0).__enter__()
+    holder.communicate()
+
+
+def test_two_accounts_never_wait_for_each_other(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    acme = an_account("acme", data_dir=tmp_path)
+    with table_locks(acme, acme.select(["deals"]), pytest.fail):
+        pass
     holder.communicate()
 
 
@@ -52,8 +70,8 @@ def test_the_second_waits_says_so_once_and_goes_on_when_the_first_is_killed(
         said.append(line)
         holder.kill()
 
-    with table_locks(tmp_path, ["notes"], timeout=30, log=log):
-        assert said == [f"Waiting up to 30 s for notes: it is being loaded by process {holder.pid}."]
+    with locked(tmp_path, "notes", timeout=30, log=log):
+        assert said == [f"Waiting up to 30 s for crm.notes: it is being loaded by process {holder.pid}."]
     holder.communicate()
 
 

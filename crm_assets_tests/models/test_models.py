@@ -23,7 +23,8 @@ def test_every_resource_of_the_table_has_a_model() -> None:
 @pytest.mark.parametrize("resource", FIELDS)
 def test_a_model_declares_exactly_the_fields_of_the_api_with_type_unit_and_nullability(resource: str) -> None:
     declared = {
-        column.field: (column.data_type.name, column.data_type.unit, column.nullable) for column in columns_of(resource)
+        column.field: (column.data_type.name, column.data_type.unit, column.nullable)
+        for column in columns_of(MODELS[resource])
     }
     assert declared == {
         name: (facts["type"], facts.get("unit"), facts["nullable"]) for name, facts in FIELDS[resource].items()
@@ -32,15 +33,15 @@ def test_a_model_declares_exactly_the_fields_of_the_api_with_type_unit_and_nulla
 
 @pytest.mark.parametrize("resource", FIELDS)
 def test_every_column_says_what_it_means_and_no_two_share_a_name(resource: str) -> None:
-    columns = columns_of(resource)
+    columns = columns_of(MODELS[resource])
     assert all(len(column.description) > 10 for column in columns)
     assert len({column.name for column in columns}) == len(columns)
 
 
 @pytest.mark.parametrize("resource", FIELDS)
 def test_dlt_and_arrow_are_told_the_same_columns(resource: str) -> None:
-    hints = dlt_columns(resource)
-    assert list(hints) == [arrow_field(column).name for column in columns_of(resource)]
+    hints = dlt_columns(columns_of(MODELS[resource]))
+    assert list(hints) == [arrow_field(column).name for column in columns_of(MODELS[resource])]
     assert [name for name, hint in hints.items() if hint.get("primary_key")] == ["id"]
     assert not hints["id"]["nullable"]
 

@@ -16,7 +16,7 @@ from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, an_account, failure_of
 
 DUCKDB = {
     "bigint": "BIGINT",
@@ -30,7 +30,7 @@ DUCKDB = {
 
 def expected_rows(sandbox: Sandbox, resource: str) -> dict[int, dict[str, Any]]:
     """Return what the table must hold: each record of the CRM by id, converted value by value."""
-    types = {column.field: column.data_type.name for column in columns_of(resource)}
+    types = {column.field: column.data_type.name for column in columns_of(MODELS[resource])}
     return {
         int(record["id"]): {
             column_name(field): None if value is None else CONVERT[types.get(field, "json")](value)
@@ -74,7 +74,7 @@ def test_every_declared_column_has_its_type_and_every_undeclared_field_is_a_json
     sandbox.crm.create(resource, {"id": 4711, "brandNew": [{"a": 1}]})
     assert materialize([resource]).success
     columns = warehouse.columns(resource)
-    declared = {column.name: DUCKDB[column.data_type.name] for column in columns_of(resource)}
+    declared = {column.name: DUCKDB[column.data_type.name] for column in columns_of(MODELS[resource])}
     assert {name: columns[name] for name in declared} == declared
     assert columns["brand_new"] == "JSON"
     ours = {"_dlt_load_id": "VARCHAR", "_deleted_at": "TIMESTAMP WITH TIME ZONE"}
@@ -122,7 +122,7 @@ def test_a_resource_without_records_still_gets_its_table(
         sandbox.crm.delete("milestone", record["id"])
     assert materialize(["milestone"]).success
     assert warehouse.tables()["milestone"] == 0
-    assert {column.name for column in columns_of("milestone")} <= warehouse.columns("milestone").keys()
+    assert {column.name for column in columns_of(MODELS["milestone"])} <= warehouse.columns("milestone").keys()
 
 
 def test_a_record_that_comes_on_two_pages_lands_once(
@@ -207,7 +207,7 @@ def test_one_resource_that_fails_stops_no_other_and_the_run_says_which_and_why(
         "contacts, deals, notes, tasks, events, tickets did not load. The other 5 tables are loaded."
     )
     for line in (
-        "contacts: the cursor",
+        "contacts: the request for the next page",
         "deals: HTTP 200 with no list under `data`",
         "notes: HTTP 200 with an HTML page",
         "tasks: HTTP 200 with invalid or cut-off JSON",
@@ -313,14 +313,14 @@ def test_a_missing_setting_fails_the_run_and_is_named(
 def test_the_assets_are_described_for_the_reader_of_the_ui() -> None:
     graph = defs.resolve_asset_graph()
     for resource in MODELS:
-        node = graph.get(asset_key(resource))
+        node = graph.get(asset_key(an_account(), resource))
         assert node.group_name == "crm"
         assert node.description == MODELS[resource].__doc__
         assert node.kinds == {"dlt", "duckdb"}
         assert node.owners == ["team:crm"]
         assert node.tags["source"] == "crm"
         assert node.parent_keys == {dg.AssetKey("crm_api")}
-        assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(resource))
+        assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(MODELS[resource]))
         assert "endpoint" in node.metadata
     assert not graph.get(dg.AssetKey("crm_api")).is_materializable
 
@@ -332,11 +332,9 @@ def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]
     def declare(kind: Any) -> None:
         fields: dict[str, Any] = {"customTier": (kind | None, Field(None, description="The tier."))}
         monkeypatch.setitem(MODELS, "deals", create_model("Deal", __base__=MODELS["deals"], **fields))
-        columns_of.cache_clear()
 
     yield declare
     monkeypatch.undo()
-    columns_of.cache_clear()
 
 
 @pytest.mark.parametrize(("kind", "before", "now"), [(Text, "gold", "silver"), (BigInt, 5, 6)])

@@ -9,11 +9,10 @@ import pytest
 
 from crm_assets.apis.v1 import V1
 from crm_assets.definitions import defs
-from crm_assets.errors import SettingError
-from crm_assets.orchestration.assets import crm
+from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.orchestration.freshness import crons, longest_span
 from crm_assets.orchestration.keys import asset_key
-from crm_assets.settings import AutomationSettings
+from crm_assets_tests.conftest import an_account
 
 FREQUENT = {"contacts", "companies", "deals", "notes", "tasks", "events", "tickets"}
 DAILY = {"milestone", "campaigns", "documents", "ticket_filters"}
@@ -47,14 +46,14 @@ def test_a_tick_requests_a_run_unless_the_last_one_still_works(
     run = instance.create_run_for_job(defs.resolve_job_def(schedule), status=dg.DagsterRunStatus.STARTED)
     data = definition.evaluate_tick(context)
     assert not data.run_requests
-    assert data.skip_message == f"The run {run.run_id[:8]} of {schedule} is still started: this tick is left out."
+    assert data.skip_message == f"The run {run.run_id[:8]} of {schedule} is still started: this tick is skipped."
     instance.report_run_failed(run)
     assert definition.evaluate_tick(context).run_requests
 
 
 def test_freshness_follows_from_the_cadence() -> None:
     def windows(resource: str) -> tuple[timedelta, timedelta]:
-        policy = crm.specs_by_key[asset_key(resource)].freshness_policy
+        policy = defs.resolve_asset_graph().get(asset_key(an_account(), resource)).freshness_policy
         assert policy is not None
         return policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()  # type: ignore[attr-defined]
 
@@ -79,28 +78,21 @@ def test_so_many_missed_ticks_of_a_cron_count_nights_and_weekends(cron: str, two
 
 
 def test_a_cron_that_is_none_is_named_with_its_setting() -> None:
-    with pytest.raises(SettingError, match=r"^automation\.daily_cron cannot be used: 'often' is no cron .*DAILY_CRON"):
-        crons(AutomationSettings(daily_cron="often"))
-    with pytest.raises(SettingError, match=r"'0 0 31 2,4 \*' is no cron"):
-        crons(AutomationSettings(daily_cron="0 0 31 2,4 *"))
+    with pytest.raises(SettingError, match=r"^automation\.daily_cron cannot be used: 'often' is not a cron .*_CRON"):
+        crons(an_account(automation={"daily_cron": "often"}))
+    with pytest.raises(SettingError, match=r"'0 0 31 2,4 \*' is not a cron"):
+        crons(an_account(automation={"daily_cron": "0 0 31 2,4 *"}))
 
 
-@pytest.fixture
-def switched_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[AutomationSettings]:
-    """The settings with automation on, from the environment."""
+def test_the_environment_switches_automation_on_and_narrows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOMATION__ENABLED", "true")
     monkeypatch.setenv("AUTOMATION__WATCH", "deals, notes")
-    yield AutomationSettings.read()
-
-
-def test_the_environment_switches_automation_on_and_narrows_it(switched_on: AutomationSettings) -> None:
-    assert switched_on.enabled
-    assert switched_on.watch == ("deals", "notes")
+    automation = an_account().automation
+    assert automation.enabled
+    assert automation.watch == ("deals", "notes")
 
 
 def test_an_unknown_resource_to_watch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOMATION__WATCH", "deals, leads")
-    with pytest.raises(
-        SettingError, match=r"automation\.watch cannot be used: unknown resource leads; known: contacts"
-    ):
-        AutomationSettings.read()
+    with pytest.raises(ApiConfigError, match=r"Unknown resource: leads\. Known: contacts"):
+        an_account()

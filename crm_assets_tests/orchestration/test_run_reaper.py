@@ -69,7 +69,7 @@ def test_another_process_with_the_same_number_is_not_the_same(instance: dg.Dagst
     name, value = process_tags(run_id).popitem()
     host, pid, began, _ = value.split("/")
     assert int(pid) == os.getpid()
-    started(instance, run_id, {name: f"{host}/{pid}/{int(began) - 1}/{run_id}"})
+    started(instance, run_id, {name: f"{host}/{pid}/{float(began) - 5}/{run_id}"})
     assert is_ended(instance, run_id)
 
 

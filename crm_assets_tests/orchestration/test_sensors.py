@@ -8,27 +8,39 @@ import dagster as dg
 import orjson
 import pytest
 
+from crm_assets.account import Account
 from crm_assets.definitions import defs
 from crm_assets.models import MODELS
-from crm_assets.orchestration.keys import asset_key
+from crm_assets.orchestration import build_defs
+from crm_assets.orchestration.keys import api_resource, asset_key
 from crm_assets.orchestration.resources import CrmApi
-from crm_assets.orchestration.sensors import crm_changes, crm_probe, crm_recovery
+from crm_assets.orchestration.sensors.changes import look_for_changes
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize
+from crm_assets_tests.conftest import Materialize, an_account
 
 DOWN = {"kind": "status", "retry_after": "9999"}
 """Unavailable, and asking for a pause so long that nothing is retried."""
 
 
-def tick(sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """Return what one tick of `sensor` says."""
+def tick(
+    sensor: str, instance: dg.DagsterInstance, cursor: str | None = None, account: Account | None = None
+) -> dg.SensorResult:
+    """Return what one tick of `sensor` says, for the account that the settings describe now."""
+    account = account or an_account()
+    defs = build_defs(account)
     context = dg.build_sensor_context(
-        instance=instance, cursor=cursor, resources={"crm_api": CrmApi()}, definitions=defs
+        instance=instance, cursor=cursor, resources={api_resource(account): CrmApi(account)}, definitions=defs
     )
-    result = sensor(context)
-    assert isinstance(result, dg.SensorResult)
-    return result
+    data = defs.resolve_sensor_def(f"{account.name}_{sensor}").evaluate_tick(context)
+    skip = dg.SkipReason(data.skip_message) if data.skip_message else None
+    return dg.SensorResult(run_requests=data.run_requests, skip_reason=skip, cursor=data.cursor)
+
+
+def hurried_tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """Return what a tick of the sensor of changes says that may take half a second."""
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    return look_for_changes(context, CrmApi(an_account()), list(MODELS), tick_seconds=0.5)
 
 
 def requested(result: dg.SensorResult) -> set[str]:
@@ -63,10 +75,10 @@ class TestChanges:
     def test_the_first_look_requests_everything_and_the_next_says_what_it_looked_at(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
-        first = tick(crm_changes, instance)
+        first = tick("changes", instance)
         assert requested(first) == set(MODELS)
-        why = skipped(tick(crm_changes, instance, first.cursor))
-        assert why.startswith("asked 11 listings in 0.")
+        why = skipped(tick("changes", instance, first.cursor))
+        assert why.startswith("probed 11 listings in 0.")
         assert " s, none changed since 20" in why
         assert why.endswith(" UTC.")
         assert sandbox.requests.total() == 22
@@ -74,23 +86,23 @@ class TestChanges:
     def test_exactly_what_changed_is_requested_and_the_cursor_advances_for_that_alone(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
-        first = tick(crm_changes, instance)
+        first = tick("changes", instance)
         sandbox.crm.update("deals", next(iter(sandbox.crm.records("deals")))["id"], name="Changed")
-        second = tick(crm_changes, instance, first.cursor)
+        second = tick("changes", instance, first.cursor)
         assert requested(second) == {"deals"}
         before, after = (orjson.loads(one.cursor or "")["fingerprints"] for one in (first, second))
         assert {name for name in before if before[name] != after[name]} == {"deals"}
-        assert tick(crm_changes, instance, second.cursor).skip_reason
+        assert tick("changes", instance, second.cursor).skip_reason
 
     def test_a_page_that_becomes_again_what_it_was_is_loaded_again(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
         record = next(iter(sandbox.crm.records("deals")))
-        cursor, keys = tick(crm_changes, instance).cursor, []
+        cursor, keys = tick("changes", instance).cursor, []
         for name in ("B", "A", "B"):
             sandbox.crm.update("deals", record["id"], name=name)
-            result = tick(crm_changes, instance, cursor)
-            assert key_of(result) == key_of(tick(crm_changes, instance, cursor))
+            result = tick("changes", instance, cursor)
+            assert key_of(result) == key_of(tick("changes", instance, cursor))
             keys.append(key_of(result))
             cursor = result.cursor
         assert len(set(keys)) == 3
@@ -98,71 +110,69 @@ class TestChanges:
     def test_what_a_run_loads_at_the_moment_is_not_asked_and_seen_later(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
-        first = tick(crm_changes, instance)
+        first = tick("changes", instance)
         sandbox.crm.create("notes")
         run = instance.create_run_for_job(
             defs.resolve_job_def("crm_all"),
-            asset_selection=frozenset({asset_key("notes")}),
+            asset_selection=frozenset({asset_key(an_account(), "notes")}),
             status=dg.DagsterRunStatus.STARTED,
         )
-        busy = tick(crm_changes, instance, first.cursor)
-        assert skipped(busy).endswith("; not asked, because a run loads them: notes.")
+        busy = tick("changes", instance, first.cursor)
+        assert skipped(busy).endswith("; not probed, because a run is loading them: notes.")
         instance.report_run_failed(run)
-        assert requested(tick(crm_changes, instance, busy.cursor)) == {"notes"}
+        assert requested(tick("changes", instance, busy.cursor)) == {"notes"}
 
     def test_it_asks_one_listing_at_a_time_over_one_connection(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
-        tick(crm_changes, instance)
+        tick("changes", instance)
         assert len({seen.port for seen in sandbox.log}) == 1
         assert [seen.resource for seen in sandbox.log] == list(MODELS)
 
     def test_a_crm_that_does_not_answer_is_a_skip_and_one_listing_that_does_not_stops_no_other(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
     ) -> None:
-        first = tick(crm_changes, instance)
+        first = tick("changes", instance)
         sandbox.fault("*=503")
-        down = tick(crm_changes, instance, first.cursor)
+        down = tick("changes", instance, first.cursor)
         assert skipped(down).startswith("contacts: HTTP 503 from ")
         assert skipped(down).endswith(", and 10 more.")
         sandbox.clear_faults()
         sandbox.fault("contacts=503")
         sandbox.crm.create("notes")
-        assert requested(tick(crm_changes, instance, down.cursor)) == {"notes"}
+        assert requested(tick("changes", instance, down.cursor)) == {"notes"}
 
     def test_a_refused_login_is_tried_once_and_not_again_for_an_hour(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SOURCES__CRM__API_KEY", "wrong")
-        refused = tick(crm_changes, instance)
+        refused = tick("changes", instance)
         assert skipped(refused).startswith("contacts: HTTP 401 ")
-        later = tick(crm_changes, instance, refused.cursor)
-        assert "asked again after an hour" in skipped(later)
+        later = tick("changes", instance, refused.cursor)
+        assert "next probe is an hour later" in skipped(later)
         assert sandbox.requests.total() == 1
         monkeypatch.undo()
 
     def test_a_tick_ends_before_dagster_gives_up_on_it(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(crm_probe, "_WHOLE_TICK", 0.5)
         sandbox.fault(Fault("companies", "drip", pause=0.02))
-        result = tick(crm_changes, instance)
+        result = hurried_tick(instance)
         assert requested(result) == {"contacts"}
         assert "companies" not in orjson.loads(result.cursor or "")["fingerprints"]
 
     def test_what_a_slow_crm_left_no_time_for_is_asked_first_at_the_next_tick(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(crm_probe, "_WHOLE_TICK", 0.5)
         sandbox.fault(Fault("companies", "drip", pause=0.02))
-        first = tick(crm_changes, instance)
+        first = hurried_tick(instance)
         seen = len(sandbox.log)
-        assert requested(tick(crm_changes, instance, first.cursor)) == {*MODELS} - {"contacts", "companies"}
+        assert requested(hurried_tick(instance, first.cursor)) == {*MODELS} - {"contacts", "companies"}
         assert sandbox.log[seen].resource == "deals"
 
-    @pytest.mark.parametrize("sensor", [crm_changes, crm_recovery])
+    @pytest.mark.parametrize("sensor", ["changes", "recovery"])
     def test_a_cursor_of_an_earlier_version_is_none(
-        self, sandbox: Sandbox, instance: dg.DagsterInstance, sensor: dg.SensorDefinition
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, sensor: str
     ) -> None:
         for cursor in ("nonsense", '{"fingerprints": 5}', '{"deals": {}}'):
             tick(sensor, instance, cursor)
@@ -174,18 +184,18 @@ class TestChanges:
         for _ in range(900):
             deep = [deep]
         sandbox.fault(Fault("deals", "html", body=json.dumps({"data": [{"id": 1, "x": 10**30, "y": deep}]})))
-        assert "deals" in requested(tick(crm_changes, instance))
+        assert "deals" in requested(tick("changes", instance))
 
     def test_a_missing_setting_is_a_skip_that_names_it(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("SOURCES__CRM__API_KEY")
-        assert "sources.crm.api_key is not set" in skipped(tick(crm_changes, instance))
+        assert "sources.crm.api_key is not set" in skipped(tick("changes", instance))
 
 
 class TestRecovery:
     def test_nothing_is_asked_while_nothing_is_missing(self, sandbox: Sandbox, instance: dg.DagsterInstance) -> None:
-        assert skipped(tick(crm_recovery, instance)).startswith("No table is missing")
+        assert skipped(tick("recovery", instance)).startswith("No table is missing")
         assert not sandbox.requests
 
     def test_what_is_missing_is_asked_for_with_growing_pauses_and_requested_when_it_answers(
@@ -195,28 +205,28 @@ class TestRecovery:
         sandbox.fault(Fault("notes", **DOWN))  # type: ignore[arg-type]
         failed = materialize(["deals", "notes", "tasks"])
         assert not failed.success
-        down = tick(crm_recovery, instance)
+        down = tick("recovery", instance)
         assert skipped(down).startswith("Deals, notes: the CRM is not back (deals: HTTP 503 from ")
         before = sandbox.requests.total()
-        pausing = tick(crm_recovery, instance, down.cursor)
-        assert "the CRM is asked again at " in skipped(pausing)
+        pausing = tick("recovery", instance, down.cursor)
+        assert "next probe at " in skipped(pausing)
         assert sandbox.requests.total() == before
 
         pauses, cursor = [], down.cursor
         for _ in range(3):
-            cursor = tick(crm_recovery, instance, due_now(cursor)).cursor
+            cursor = tick("recovery", instance, due_now(cursor)).cursor
             ask_at = {outage["ask_at"] for outage in orjson.loads(cursor or "").values()}
             pauses.append(datetime.fromisoformat(ask_at.pop()) - datetime.now(UTC))
         assert [round(pause.total_seconds(), -1) for pause in pauses] == [30, 60, 120]
 
         sandbox.clear_faults()
-        back = tick(crm_recovery, instance, due_now(cursor))
+        back = tick("recovery", instance, due_now(cursor))
         assert requested(back) == {"deals", "notes"}
         assert key_of(back) == f"{failed.run_id[:8]}:deals,notes"
         assert materialize(["deals", "notes"]).success
-        over = tick(crm_recovery, instance, back.cursor)
+        over = tick("recovery", instance, back.cursor)
         assert skipped(over).startswith("No table is missing")
-        assert over.cursor == ""
+        assert over.cursor == "{}"  # an empty text would leave the old cursor in place
 
     def test_a_run_that_failed_for_another_reason_is_left_to_people(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
@@ -225,7 +235,7 @@ class TestRecovery:
         sandbox.fault("notes=extra_cursor")
         sandbox.fault("tasks=401")
         assert not materialize(["deals", "notes", "tasks"]).success
-        assert skipped(tick(crm_recovery, instance)).startswith("No table is missing")
+        assert skipped(tick("recovery", instance)).startswith("No table is missing")
 
     def test_it_gives_up_after_a_day_and_says_so(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
@@ -235,7 +245,7 @@ class TestRecovery:
         before = sandbox.requests.total()
         since = datetime.now(UTC) - timedelta(hours=25)
         cursor = orjson.dumps({"deals": {"since": since, "asked": 99, "ask_at": since}}).decode()
-        why = skipped(tick(crm_recovery, instance, cursor))
+        why = skipped(tick("recovery", instance, cursor))
         assert why.startswith(f"Deals: given up, a day after {since:%Y-%m-%d %H:%M} UTC.")
         assert sandbox.requests.total() == before
 
@@ -248,7 +258,7 @@ class TestRecovery:
         sandbox.clear_faults()
         since = datetime.now(UTC) - timedelta(days=3)
         cursor = orjson.dumps({"documents": {"since": since, "asked": 99, "ask_at": since}}).decode()
-        assert requested(tick(crm_recovery, instance, cursor)) == {"deals"}
+        assert requested(tick("recovery", instance, cursor)) == {"deals"}
 
     def test_a_login_that_is_refused_meanwhile_is_tried_once_in_an_hour(
         self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
@@ -259,9 +269,9 @@ class TestRecovery:
         sandbox.clear_faults()
         monkeypatch.setenv("SOURCES__CRM__API_KEY", "wrong")
         before = sandbox.requests.total()
-        refused = tick(crm_recovery, instance)
+        refused = tick("recovery", instance)
         assert "HTTP 401" in skipped(refused)
-        tick(crm_recovery, instance, refused.cursor)
+        tick("recovery", instance, refused.cursor)
         assert sandbox.requests.total() == before + 1
         soonest = min(datetime.fromisoformat(one["ask_at"]) for one in orjson.loads(refused.cursor or "").values())
         assert soonest - datetime.now(UTC) > timedelta(minutes=59)

@@ -10,12 +10,13 @@ import pytest
 
 from crm_assets.definitions import defs
 from crm_assets.models import MODELS
+from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, checks_of
 from crm_assets.quality.table_probe import TableProbe
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, SMALL, Materialize, Warehouse, an_account, failure_of
 
 REFERS_TO = {"contacts": "companies", "deals": "contacts", "notes": "contacts", "tasks": "deals", "tickets": "contacts"}
 RunChecks = Callable[..., dg.ExecuteInProcessResult]
@@ -34,9 +35,10 @@ def run_checks(warehouse: Warehouse, instance: dg.DagsterInstance) -> RunChecks:
     """Run only the checks of the given resources, and load nothing."""
 
     def run(*resources: str) -> dg.ExecuteInProcessResult:
-        selection = dg.AssetSelection.checks_for_assets(*(asset_key(name) for name in resources))
+        account = an_account()
+        selection = dg.AssetSelection.checks_for_assets(*(asset_key(account, name) for name in resources))
         job = dg.define_asset_job("only_checks", selection=selection)
-        everything = dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+        everything = dg.Definitions.merge(build_defs(account), dg.Definitions(jobs=[job]))
         return everything.resolve_job_def("only_checks").execute_in_process(
             instance=instance,
             raise_on_error=False,
@@ -149,7 +151,7 @@ def test_a_clean_crm_passes_every_check(materialize: Materialize) -> None:
     for result in (materialize(), materialize()):
         assert result.success
         assert failures(result) == {}
-        assert len(result.get_asset_check_evaluations()) == len(check_specs())
+        assert len(result.get_asset_check_evaluations()) == len(check_specs(an_account()))
 
 
 @pytest.mark.parametrize(("defect", "plant", "check", "severity", "words"), DEFECTS, ids=[one[0] for one in DEFECTS])
@@ -255,7 +257,7 @@ def test_a_share_of_rejected_records_above_the_setting_is_an_error(
 
 def test_a_table_that_is_not_there_yet_says_so(run_checks: RunChecks) -> None:
     found = failures(run_checks("deals"))
-    assert found.keys() == {f"deals.{name}" for name in checks_of("deals")}
+    assert found.keys() == {f"deals.{name}" for name in checks_of(RESOURCES["deals"])}
     assert set(found.values()) == {("WARN", "There is no table deals yet: materialize crm/deals.")}
 
 
@@ -281,8 +283,8 @@ def test_checks_that_cannot_run_are_an_error_of_the_step_and_no_pass(
 
 
 def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_looks_for() -> None:
-    assert {spec.asset_key.path[-1] for spec in check_specs()} == set(MODELS)
-    assert [name for name in MODELS if "references" in checks_of(name)] == [
+    assert {spec.asset_key.path[-1] for spec in check_specs(an_account())} == set(MODELS)
+    assert [name for name in MODELS if "references" in checks_of(RESOURCES[name])] == [
         "contacts",
         "deals",
         "notes",
@@ -290,7 +292,7 @@ def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_look
         "tickets",
     ]
     assert all(check.__doc__ for check in CHECKS.values())
-    assert len(check_specs()) == 11 * 8 + 5
+    assert len(check_specs(an_account())) == 11 * 8 + 5
 
 
 @pytest.mark.parametrize(
@@ -298,7 +300,7 @@ def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_look
     [("contacts", timedelta(minutes=30), timedelta(hours=1)), ("milestone", timedelta(days=2), timedelta(days=4))],
 )
 def test_a_table_has_the_freshness_policy_of_its_cadence(resource: str, warn: timedelta, fail: timedelta) -> None:
-    policy = defs.resolve_asset_graph().get(asset_key(resource)).freshness_policy
+    policy = defs.resolve_asset_graph().get(asset_key(an_account(), resource)).freshness_policy
     assert policy == dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=fail)
 
 
@@ -312,5 +314,5 @@ def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materia
             asked.append(sql)
             return connection.execute(sql).fetchall()
 
-        TableProbe(query, lambda name: f'"{name}"', "crm", "crm_staging").measure("deals", None)
+        TableProbe(query, lambda name: f'"{name}"', "crm", "crm_staging").measure(RESOURCES["deals"], None)
     assert len([sql for sql in asked if "information_schema" not in sql]) == 1

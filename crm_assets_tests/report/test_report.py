@@ -15,7 +15,7 @@ import pytest
 from crm_assets.report.collect import Report, collect, only_failures
 from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Command, run_assets, warehouse_in
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Command, an_account, run_assets, warehouse_in
 
 CHROMIUM = shutil.which("chromium")
 
@@ -41,7 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
         crm.crm.replace("deals", 5, {"id": 77, "brand|New": "<b>"})
         crm.crm.replace("deals", 110, {"id": 77})
         run_assets(history, ["deals"])
-        return collect(history)
+        return collect(history, [an_account()])
 
 
 def test_it_has_the_latest_result_of_every_check_that_ever_ran(found: Report) -> None:
@@ -122,7 +122,7 @@ def test_a_browser_shows_the_html(found: Report, tmp_path: Path) -> None:
 
 
 def test_an_instance_that_knows_nothing_is_a_report_of_nothing(instance: dg.DagsterInstance) -> None:
-    report = collect(instance)
+    report = collect(instance, [an_account()])
     assert report.ok
     assert not report.assets
     assert "Nothing to show" in as_html(report)

@@ -1,9 +1,15 @@
-"""What watches the CRM and the runs: changes, recovery, alerts."""
+"""What watches the CRM and the runs of an account: changes, recovery, alerts."""
 
-from crm_assets.orchestration.sensors.alerts import crm_alerts
-from crm_assets.orchestration.sensors.changes import crm_changes
-from crm_assets.orchestration.sensors.recovery import crm_recovery
+import dagster as dg
 
-__all__ = ["crm_alerts", "crm_changes", "crm_recovery", "sensors"]
+from crm_assets.account import Account
+from crm_assets.orchestration.sensors.alerts import alerts_sensor
+from crm_assets.orchestration.sensors.changes import changes_sensor
+from crm_assets.orchestration.sensors.recovery import recovery_sensor
 
-sensors = [crm_changes, crm_recovery, crm_alerts]
+__all__ = ["build_sensors"]
+
+
+def build_sensors(account: Account) -> list[dg.SensorDefinition]:
+    """Return the sensors of `account`."""
+    return [changes_sensor(account), recovery_sensor(account), alerts_sensor(account)]

@@ -1,54 +1,59 @@
-"""`crm_alerts`: people hear of what is wrong, once, and once more when it is over."""
+"""People hear of what is wrong, once, and once more when it is over."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import chain, islice
 from time import monotonic
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 
+from crm_assets.account import Account
 from crm_assets.alerts.delivery import Channel, Undelivered, channels
 from crm_assets.alerts.incidents import Ledger, Problem, Subject
 from crm_assets.alerts.messages import counted, message
-from crm_assets.errors import Reason, SettingError
-from crm_assets.models import MODELS
+from crm_assets.errors import SettingError
 from crm_assets.orchestration.checks import check_specs
-from crm_assets.orchestration.jobs import RESOURCES
-from crm_assets.orchestration.keys import asset_key
-from crm_assets.orchestration.run_history import Ended, ended_runs, latest_by_resource
-from crm_assets.orchestration.sensors.crm_probe import SWITCH
-from crm_assets.orchestration.sensors.cursors import known
+from crm_assets.orchestration.freshness import CADENCES
+from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job
+from crm_assets.orchestration.run_history import LastLoad, last_loads, last_run
+from crm_assets.orchestration.sensors.crm_probe import sensor_status
+from crm_assets.orchestration.sensors.cursors import parse_cursor
 from crm_assets.settings import AlertSettings
 
-_JOBS = (*RESOURCES, "__ASSET_JOB")
-"""Ours, and the one that Dagster gives to what is started without a job."""
 _TICK = 15
-_WHOLE_TICK = 30.0
+_SENDING = 30.0
 """Seconds within which a tick sends; what is left then goes out at the next."""
 
 Seen = Iterator[tuple[Subject, Problem | None]]
 
 
-@dg.sensor(
-    name="crm_alerts",
-    minimum_interval_seconds=_TICK,
-    default_status=SWITCH,
-    description="Tells people of failed runs, failed checks and stale tables: once, and when it is over.",
-)
-def crm_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def alerts_sensor(account: Account) -> dg.SensorDefinition:
+    """Return the sensor that tells people what is wrong with `account`."""
+
+    @dg.sensor(
+        name=f"{account.name}_alerts",
+        minimum_interval_seconds=_TICK,
+        default_status=sensor_status(account),
+        description="Tells people of failed runs, failed checks and stale tables: once, and when it is over.",
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return alert(context, account)
+
+    return alerts
+
+
+def alert(context: dg.SensorEvaluationContext, account: Account) -> dg.SensorResult:
     """Compare what is wrong with the incidents that are known, and tell what is new."""
     try:
-        settings = AlertSettings.read()
+        settings = AlertSettings.read(account.name, account.alerts)
     except SettingError as error:
         return _skip(context.cursor, str(error))
     ways = channels(settings)
     if not ways:
         return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.smtp_host is set.")
-    ledger = known(Ledger, context.cursor) or Ledger()
-    no_more: Seen = ((subject, None) for subject in ledger.subjects() - _possible())
-    seen = chain(_runs(context.instance), _checks(context.instance), _freshness(context.instance), no_more)
-    ledger.see(dict(seen), ways.keys())
+    ledger = parse_cursor(Ledger, context.cursor) or Ledger()
+    seen = dict.fromkeys(ledger.subjects() - _possible(account)) | _observed(context.instance, account)
+    ledger.see(seen, ways.keys())
     told, problems = _tell(ledger, ways, settings.base_url)
     waiting = sum(map(len, ledger.pending.values()))
     open_, sent = counted(len(ledger.open), "open incident"), counted(told, "message")
@@ -64,7 +69,7 @@ def _tell(ledger: Ledger, ways: Mapping[str, Channel], base_url: str) -> tuple[i
     """Send what is pending, the oldest first, and return how many messages went out and what went wrong."""
     told = 0
     problems = []
-    deadline = monotonic() + _WHOLE_TICK
+    deadline = monotonic() + _SENDING
     for name, pending in ledger.pending.items():
         while pending and monotonic() < deadline:
             try:
@@ -77,23 +82,45 @@ def _tell(ledger: Ledger, ways: Mapping[str, Channel], base_url: str) -> tuple[i
     return told, problems
 
 
-def _runs(instance: dg.DagsterInstance) -> Seen:
-    """TableStats at the latest run of each table, and at the latest of each job: it can fail with all tables loaded."""
-    for resource, run in latest_by_resource(instance).items():
-        subject: Subject = ("run", asset_key(resource).to_user_string())
-        yield subject, _failed(run, run.missing[resource]) if resource in run.missing else None
-    for job in _JOBS:
-        for run in islice(ended_runs(instance, job), 1):
-            yield ("run", job), None if run.succeeded or run.missing else _failed(run, None)
+def _observed(instance: dg.DagsterInstance, account: Account) -> dict[Subject, Problem | None]:
+    """Return what is wrong with each subject that can be judged now; None if nothing is."""
+    loads = last_loads(instance, account)
+    return dict([*_loads(account, loads), *_jobs(instance, account, loads), *_checks(instance, account)]) | dict(
+        _freshness(instance, account)
+    )
 
 
-def _failed(run: Ended, reason: Reason | None) -> Problem:
-    return Problem(_moment(run.at), run.run_id, run.problem, run.run_id, reason)
+def _loads(account: Account, loads: Mapping[str, LastLoad]) -> Seen:
+    for resource, load in loads.items():
+        subject: Subject = ("run", asset_key(account, resource).to_user_string())
+        if load.ending == "landed":
+            yield subject, None
+        elif load.ending == "failed":
+            yield subject, _problem(load, resource)
 
 
-def _checks(instance: dg.DagsterInstance) -> Seen:
-    """TableStats at the latest outcome of each check."""
-    keys = [spec.key for spec in check_specs()]
+def _jobs(instance: dg.DagsterInstance, account: Account, loads: Mapping[str, LastLoad]) -> Seen:
+    """Look for runs that failed although all their tables have landed, and at the job that loads none."""
+    failed = {load.job: load for load in loads.values() if load.ending == "landed" and load.failure}
+    failed = {job: load for job, load in failed.items() if load.failure and not load.failure.reasons}
+    checks = last_run(instance, account, checks_job(account))
+    for job in _job_names(account):
+        load = checks if job == checks_job(account) else failed.get(job, LastLoad("landed"))
+        if load.ending != "unknown":
+            yield ("run", job), _problem(load) if load.failure else None
+
+
+def _problem(load: LastLoad, resource: str = "") -> Problem | None:
+    if load.failure is None:
+        return None
+    return Problem(
+        _moment(load.ended_at), load.run_id, load.failure.text, load.run_id, load.failure.reason_of(resource)
+    )
+
+
+def _checks(instance: dg.DagsterInstance, account: Account) -> Seen:
+    """Look at the latest outcome of each check."""
+    keys = [spec.key for spec in check_specs(account)]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     for key, record in latest.items():
         event = record.event.dagster_event if record.event else None
@@ -108,9 +135,9 @@ def _checks(instance: dg.DagsterInstance) -> Seen:
             yield subject, Problem(_moment(record.create_timestamp), record.run_id, text, record.run_id)
 
 
-def _freshness(instance: dg.DagsterInstance) -> Seen:
-    """TableStats at how Dagster's daemon judges the age of each table."""
-    keys = [asset_key(resource) for resource in MODELS]
+def _freshness(instance: dg.DagsterInstance, account: Account) -> Seen:
+    """Look at how Dagster's daemon judges the age of each table."""
+    keys = [asset_key(account, resource.name) for resource in account.resources]
     loaded = {
         record.asset_entry.asset_key: record.asset_entry.last_materialization_record
         for record in instance.event_log_storage.get_asset_records(keys)
@@ -121,15 +148,22 @@ def _freshness(instance: dg.DagsterInstance) -> Seen:
         # The daemon looks at intervals: what was loaded since is not stale any more.
         since = last is not None and _moment(last.timestamp) > record.updated_at
         stale = record.freshness_state is FreshnessState.FAIL and not since
-        text = f"{name} was not loaded for so long that four loads were missed."
+        text = f"{name} has missed its last four loads."
         yield ("freshness", name), Problem(record.updated_at, "freshness", text) if stale else None
 
 
-def _possible() -> set[Subject]:
+def _possible(account: Account) -> set[Subject]:
     """Return all that can be wrong with the assets, checks and jobs as they are now."""
-    assets = [asset_key(resource).to_user_string() for resource in MODELS]
-    found: set[Subject] = {("run", name) for name in (*assets, *_JOBS)} | {("freshness", name) for name in assets}
-    return found | {("check", _name(spec.key)) for spec in check_specs()}
+    assets = [asset_key(account, resource.name).to_user_string() for resource in account.resources]
+    found: set[Subject] = {("run", name) for name in (*assets, *_job_names(account))}
+    found |= {("freshness", name) for name in assets}
+    return found | {("check", _name(spec.key)) for spec in check_specs(account)}
+
+
+def _job_names(account: Account) -> list[str]:
+    """Return the jobs of `account`, and the one that Dagster gives to what is started without a job."""
+    cadences = [cadence_job(account, cadence) for cadence in CADENCES]
+    return [main_job(account), *cadences, checks_job(account), "__ASSET_JOB"]
 
 
 def _name(check: dg.AssetCheckKey) -> str:

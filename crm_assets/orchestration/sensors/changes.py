@@ -1,4 +1,4 @@
-"""`crm_changes`: changes of the CRM arrive before their schedule does."""
+"""Changes of the CRM arrive before their schedule does."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,23 +6,22 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import BaseModel
 
+from crm_assets.account import Account
 from crm_assets.errors import SettingError
 from crm_assets.extract.probe import Probe
-from crm_assets.orchestration.jobs import MAIN_JOB
+from crm_assets.orchestration.keys import api_resource, main_job
 from crm_assets.orchestration.resources import CrmApi
-from crm_assets.orchestration.run_history import being_loaded
+from crm_assets.orchestration.run_history import last_loads
 from crm_assets.orchestration.sensors.crm_probe import (
     AFTER_A_REFUSAL,
-    SWITCH,
-    ask,
+    TICK_SECONDS,
+    probe,
     refuses_login,
-    request,
+    run_request,
+    sensor_status,
     what_is_wrong,
 )
-from crm_assets.orchestration.sensors.cursors import known
-from crm_assets.settings import AutomationSettings
-
-_settings = AutomationSettings.read()
+from crm_assets.orchestration.sensors.cursors import parse_cursor
 
 
 class Seen(BaseModel):
@@ -38,37 +37,63 @@ class Seen(BaseModel):
     """Where the last tick had no time left."""
 
 
-@dg.sensor(
-    name="crm_changes",
-    job_name=MAIN_JOB,
-    minimum_interval_seconds=_settings.change_interval,
-    default_status=SWITCH,
-    description="Asks the CRM for the first page of each resource, and loads those that have changed.",
-)
-def crm_changes(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.SensorResult:
-    """Request a run for exactly the resources whose first page is another than at the last request."""
-    seen = known(Seen, context.cursor) or Seen()
+def changes_sensor(account: Account) -> dg.SensorDefinition:
+    """Return the sensor that loads what has changed before its schedule does."""
+    watched = [resource.name for resource in account.select(account.automation.watch or ())]
+    if account.automation.watch == ():
+        watched = []
+
+    @dg.sensor(
+        name=f"{account.name}_changes",
+        job_name=main_job(account),
+        minimum_interval_seconds=account.automation.change_interval,
+        default_status=sensor_status(account),
+        description="Requests the first page of each resource, and loads the resources that have changed.",
+        required_resource_keys={api_resource(account)},
+    )
+    def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return look_for_changes(context, getattr(context.resources, api_resource(account)), watched)
+
+    return changes
+
+
+def look_for_changes(
+    context: dg.SensorEvaluationContext,
+    crm_api: CrmApi,
+    watched: Sequence[str],
+    tick_seconds: float = TICK_SECONDS,
+) -> dg.SensorResult:
+    """Request a run for exactly those of the resources `watched` whose first page is another than at the last request.
+
+    Args:
+        context: of the tick.
+        crm_api: the CRM.
+        watched: names of the resources.
+        tick_seconds: how long all requests may take together.
+    """
+    seen = parse_cursor(Seen, context.cursor) or Seen()
     now = datetime.now(UTC)
     if seen.refused_at and now < seen.refused_at + AFTER_A_REFUSAL:
-        return _skip(seen, f"the CRM refused the login at {seen.refused_at:%H:%M} UTC. It is asked again after an hour")
+        return _skip(seen, f"the CRM refused the login at {seen.refused_at:%H:%M} UTC. The next probe is an hour later")
     # What is being loaded at the moment may have been read before the change that would be seen now.
-    busy = being_loaded(context.instance)
+    loads = last_loads(context.instance, crm_api.account)
+    busy = sorted(name for name, load in loads.items() if load.ending == "running")
+    names = _in_turn([name for name in watched if name not in busy], seen.begin_with)
     try:
-        names = _in_turn([name for name in _settings.watch if name not in busy], seen.begin_with)
-        answers = ask(crm_api, names)
+        probes = probe(crm_api, names, tick_seconds)
     except SettingError as error:
         return _skip(seen, str(error))
-    seen.begin_with = next((name for name in names if name not in {one.resource for one in answers}), None)
-    seen.refused_at = now if any(map(refuses_login, answers)) else None
-    pages = {answer.resource: answer.fingerprint() for answer in answers if answer.page is not None}
+    seen.begin_with = next((name for name in names if name not in {one.resource for one in probes}), None)
+    seen.refused_at = now if any(map(refuses_login, probes)) else None
+    pages = {one.resource: one.fingerprint() for one in probes if one.page is not None}
     changed = [resource for resource, page in pages.items() if seen.fingerprints.get(resource) != page]
     if not changed:
-        return _skip(seen, _looked_at(seen, answers, sorted(busy)))
+        return _skip(seen, _summary(seen, probes, busy))
     seen.fingerprints |= {resource: pages[resource] for resource in changed}
     seen.requested += 1
     seen.requested_at = now
     return dg.SensorResult(
-        run_requests=[request(changed, _run_key(seen, changed))],
+        run_requests=[run_request(crm_api.account, changed, _run_key(seen, changed))],
         cursor=seen.model_dump_json(),
     )
 
@@ -87,13 +112,13 @@ def _skip(seen: Seen, why: str) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=dg.SkipReason(f"{why}."), cursor=seen.model_dump_json())
 
 
-def _looked_at(seen: Seen, answers: Sequence[Probe], busy: Sequence[str]) -> str:
-    well = [answer for answer in answers if answer.error is None]
-    parts = [wrong] if (wrong := what_is_wrong(answers)) else []
+def _summary(seen: Seen, probes: Sequence[Probe], busy: Sequence[str]) -> str:
+    well = [one for one in probes if one.error is None]
+    parts = [wrong] if (wrong := what_is_wrong(probes)) else []
     if well:
-        seconds = sum(answer.seconds for answer in answers)
+        seconds = sum(one.seconds for one in probes)
         since = f" since {seen.requested_at:%Y-%m-%d %H:%M} UTC" if seen.requested_at else ""
-        parts.insert(0, f"asked {len(well)} listing{'s' * (len(well) != 1)} in {seconds:.1f} s, none changed{since}")
+        parts.insert(0, f"probed {len(well)} listing{'s' * (len(well) != 1)} in {seconds:.1f} s, none changed{since}")
     if busy:
-        parts.append(f"not asked, because a run loads them: {', '.join(busy)}")
+        parts.append(f"not probed, because a run is loading them: {', '.join(busy)}")
     return "; ".join(parts) or "no resource is watched: automation.watch is empty"

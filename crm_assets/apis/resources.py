@@ -1,0 +1,70 @@
+"""An API is a list of resources, read from its configuration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from crm_assets.apis.api_config import ApiConfig, Cadence, Endpoint, validate
+from crm_assets.apis.v1 import V1
+from crm_assets.errors import ApiConfigError
+from crm_assets.models import MODELS
+from crm_assets.models.columns import Column, columns_of
+from crm_assets.models.record import Record
+
+API_CONFIGS: Mapping[str, ApiConfig] = {"v1": V1}
+"""The configuration of each API that comes with the project, by the value of `sources.<account>.api`."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource of an API: how it is read, what its records are, and how often it is loaded."""
+
+    name: str
+    endpoint: Endpoint
+    """Complete: what the configuration leaves out is filled in from its defaults."""
+    model: type[Record]
+    cadence: Cadence
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The declared columns, the primary key first."""
+        return columns_of(self.model)
+
+    @cached_property
+    def has_pages(self) -> bool:
+        """Whether a listing may have more than one page."""
+        return self.endpoint["paginator"]["type"] != "single_page"
+
+
+@dataclass(frozen=True)
+class Api:
+    """One API, whole: its resources in the order of the configuration."""
+
+    resources: tuple[Resource, ...]
+
+    def select(self, names: Sequence[str]) -> tuple[Resource, ...]:
+        """Return the resources called `names`, in the API's order; all of them for no names.
+
+        Raises:
+            ApiConfigError: names what the API does not have.
+        """
+        known = [resource.name for resource in self.resources]
+        if unknown := [name for name in names if name not in known]:
+            raise ApiConfigError(f"Unknown resource: {', '.join(unknown)}. Known: {', '.join(known)}.")
+        return tuple(resource for resource in self.resources if not names or resource.name in names)
+
+
+def read_api(config: ApiConfig) -> Api:
+    """Return the API that `config` describes.
+
+    Raises:
+        ApiConfigError: the configuration has an unknown or unusable entry.
+    """
+    validate(config)
+    defaults = config["resource_defaults"]["endpoint"]
+    return Api(
+        tuple(
+            Resource(row["name"], {**defaults, **row["endpoint"]}, MODELS[row["name"]], row["cadence"])
+            for row in config["resources"]
+        )
+    )
