@@ -4,6 +4,7 @@ Each model is one section. A setting that is missing or malformed is an error th
 setting, the file and the environment variable; nothing is read before a run asks for it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -59,6 +60,11 @@ def _time_zone(value: str) -> str:
 def _words(value: Any) -> Any:
     """Take `a, b` apart, as it stands in the environment; leave a list as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _addresses(value: Any) -> Any:
+    """Take addresses apart as they stand in the environment; a comma within one, as in `?to=a@b.com,c@d.com`, stays."""
+    return [one for one in re.split(r"[,\s]+(?=\w+://)", value.strip()) if one] if isinstance(value, str) else value
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -279,21 +285,20 @@ class AlertSettings(Settings):
     base_url: Annotated[str, AfterValidator(_address)] = Field(
         "http://127.0.0.1:3000", description="Address of the Dagster UI, for links."
     )
-    smtp_host: str | None = Field(None, description="Mail server; none, no mail.")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(587, description="Its port.")
-    smtp_security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="How the connection is kept safe."
-    )
-    smtp_user: str | None = Field(None, description="User name at the mail server, if it wants one.")
-    smtp_password: SecretStr | None = Field(None, description="Password there.")
-    mail_from: str = Field("crm_assets@localhost", description="Sender of the mails.")
-    mail_to: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
-        (), validate_default=True, description="Who gets them; a list, or addresses with commas."
+    urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = Field(
+        (), description="Addresses that Apprise knows; a list, or addresses with commas."
     )
 
-    @field_validator("mail_to")
     @classmethod
-    def _somebody_reads_mail(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if info.data.get("smtp_host") and not value:
-            raise ValueError("alerts.smtp_host is set, so somebody must be named")
-        return value
+    def read(cls, **given: Any) -> Self:
+        """Return the section; a value in `given` that is not None goes before what dlt finds.
+
+        Raises:
+            SettingError: names every setting that is missing or cannot be used, and `smtp_host`, which is no more.
+        """
+        if _first(None, f"{cls.section}.smtp_host") is not None:
+            raise SettingError(
+                "alerts.smtp_host is not supported any more. Remove it, and send mail through alerts.urls: "
+                "mailtos://user:password@host?to=..."
+            )
+        return super().read(**given)

@@ -40,11 +40,11 @@ def crm_alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Compare what is wrong with the incidents that are known, and tell what is new."""
     try:
         settings = AlertSettings.read()
+        ways = channels(settings)
     except SettingError as error:
         return _skip(context.cursor, str(error))
-    ways = channels(settings)
     if not ways:
-        return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.smtp_host is set.")
+        return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.urls is set.")
     ledger = known(Ledger, context.cursor) or Ledger()
     no_more: Seen = ((subject, None) for subject in ledger.subjects() - _possible())
     seen = chain(_runs(context.instance), _checks(context.instance), _freshness(context.instance), no_more)
