@@ -6,10 +6,10 @@ A setting that is missing or malformed is an error that names the setting, the f
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from re import compile as pattern
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -38,7 +38,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _A_WEEK = 604_800.0
-_HOST_LABEL = pattern(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
 def _address(value: str) -> str:
@@ -85,6 +85,11 @@ def _time_zone(value: str) -> str:
 def split_names(value: Any) -> Any:
     """Split `a, b`, as it stands in the environment; leave a list, and None, as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _addresses(value: Any) -> Any:
+    """Split addresses as they stand in the environment; a comma within one, as in `?to=a@b.com,c@d.com`, stays."""
+    return [one for one in re.split(r"[,\s]+(?=\w+://)", value.strip()) if one] if isinstance(value, str) else value
 
 
 def _web_address(value: SecretStr | None) -> SecretStr | None:
@@ -332,21 +337,20 @@ class AlertSettings(Settings):
     base_url: Annotated[str, AfterValidator(_address)] = Field(
         "http://127.0.0.1:3000", description="Address of the Dagster UI, for links."
     )
-    smtp_host: str | None = Field(None, description="Mail server; none, no mail.")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(587, description="Its port.")
-    smtp_security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="How the connection is kept safe."
-    )
-    smtp_user: str | None = Field(None, description="User name at the mail server, if it wants one.")
-    smtp_password: SecretStr | None = Field(None, description="Password there.")
-    mail_from: str = Field("crm_assets@localhost", description="Sender of the mails.")
-    mail_to: Annotated[tuple[str, ...], BeforeValidator(split_names)] = Field(
-        (), validate_default=True, description="Who gets them; a list, or addresses with commas."
+    urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = Field(
+        (), description="Addresses that Apprise knows; a list, or addresses with commas."
     )
 
-    @field_validator("mail_to")
     @classmethod
-    def _somebody_reads_mail(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if info.data.get("smtp_host") and not value:
-            raise ValueError("alerts.smtp_host is set, so somebody must be named")
-        return value
+    def read(cls, account: str, given: Mapping[str, Any] | None = None, resource: str | None = None) -> Self:
+        """Return the section, unless it still has the mail server of an earlier version.
+
+        Raises:
+            SettingError: names every setting that cannot be used.
+        """
+        if any(find_setting(f"{section}.smtp_host") is not None for section in cls._sections(account, resource)):
+            raise SettingError(
+                "alerts.smtp_host is no longer supported. Remove it, and send mail through alerts.urls: "
+                "mailtos://user:password@host?to=..."
+            )
+        return super().read(account, given, resource)

@@ -216,10 +216,19 @@ def test_every_setting_is_described(section: type[Settings], page: str) -> None:
         assert f"`{where}__{name}`".upper().replace(".", "__") in text
 
 
-def test_mail_without_a_reader_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_server_of_its_own_is_refused_with_what_to_use_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALERTS__SMTP_HOST", "mail.example.com")
-    with pytest.raises(SettingError, match=r"^alerts\.mail_to cannot be used: .* somebody must be named"):
+    with pytest.raises(SettingError, match=r"^alerts\.smtp_host .* alerts\.urls: mailtos://user:password@host\?to="):
         AlertSettings.read("crm")
+
+
+def test_addresses_of_alerts_are_masked_and_keep_their_own_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ["mailto://s3cr3t?to=a@example.com,b@example.com", "https://example.com/s3cr3t", "ntfy://s3cr3t"]
+    monkeypatch.setenv("ALERTS__URLS", " {}, {},{} ".format(*addresses))
+    settings = AlertSettings.read("crm")
+    assert [url.get_secret_value() for url in settings.urls] == addresses
+    assert "s3cr3t" not in f"{settings!r}{settings.model_dump_json()}"
+    assert AlertSettings.read("crm", {"urls": addresses}) == settings
 
 
 def test_a_webhook_is_masked_and_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

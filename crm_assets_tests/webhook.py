@@ -1,26 +1,38 @@
-"""A webhook on loopback that takes what Slack takes."""
+"""A webhook on loopback that takes what Slack takes, and what Apprise sends to `json://`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import orjson
 
 
 class Webhook(HTTPServer):
-    """Keeps the texts that it got; answers with `status`."""
+    """Keeps the bodies that it took; answers with `status`, after `delay` seconds."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.texts: list[str] = []
+        self.bodies: list[dict[str, str]] = []
         self.status = 200
+        self.delay = 0.0
+
+    @property
+    def texts(self) -> list[str]:
+        """What Slack would show."""
+        return [body["text"] for body in self.bodies]
 
     @property
     def url(self) -> str:
         """Its address, with the part that is a secret."""
         return f"http://127.0.0.1:{self.server_port}/services/T0/s3cr3t"
+
+    @property
+    def apprise_url(self) -> str:
+        """The same for Apprise."""
+        return self.url.replace("http://", "json://")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -28,10 +40,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sleep(self.server.delay)
         if self.server.status == 200:
-            self.server.texts.append(body["text"])
-        self.send_response(self.server.status)
+            self.server.bodies.append(body)
+        self._answer(self.server.status)
+
+    def do_GET(self) -> None:
+        self._answer(200)
+
+    def _answer(self, status: int) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", "0")
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:

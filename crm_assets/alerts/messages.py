@@ -15,6 +15,7 @@ class Message:
 
     subject: str
     body: str
+    is_over: bool
 
 
 def message(incident: Incident, base_url: str) -> Message:
@@ -31,7 +32,7 @@ def message(incident: Incident, base_url: str) -> Message:
     else:
         subject = f"CRM: {what}"
         lines = [f"Since {_moment(incident.since)}", *_first_lines(incident.text)]
-    return Message(subject, "\n".join([*lines, _link(incident, base_url.rstrip("/"))]))
+    return Message(subject, "\n".join([*lines, _link(incident, base_url.rstrip("/"))]), incident.over is not None)
 
 
 def counted(count: int, what: str) -> str:

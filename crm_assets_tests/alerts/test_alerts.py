@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.message import Message as Mail
-from socket import socket
 
 import dagster as dg
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as Mailbox
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from crm_assets.alerts import delivery
@@ -119,7 +115,14 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 
 class TestSensor:
     def test_with_nobody_to_tell_it_says_so(self, instance: dg.DagsterInstance) -> None:
-        assert skipped(tick("alerts", instance)).startswith("Nobody to tell: neither alerts.webhook_url")
+        said = skipped(tick("alerts", instance))
+        assert said == "Nobody to tell: neither alerts.webhook_url nor alerts.urls is set."
+
+    def test_a_setting_that_cannot_be_used_is_said(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ALERTS__URLS", "s3cr3t")
+        assert skipped(tick("alerts", instance)).startswith("alerts.urls cannot be used: Apprise cannot use address 1;")
 
     def test_a_failed_run_is_told_once_and_once_when_the_tables_are_loaded(
         self, hook: Webhook, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
@@ -237,40 +240,58 @@ class TestSensor:
         assert skipped(tick("alerts", instance, cursor)).startswith("0 open incidents, 1 message sent")
         assert hook.texts[0].startswith("*Over: crm/notes gone fails*")
 
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [
-            ("SMTP_HOST", "mail..example.com"),
-            ("SMTP_HOST", "m" * 70 + ".example.com"),
-            ("MAIL_FROM", "somebody\nelse"),
-            ("WEBHOOK_URL", "http://hooks..example.com/s3cr3t"),
-            ("WEBHOOK_URL", f"http://{'h' * 70}.example.com/s3cr3t"),
-        ],
-    )
-    def test_a_channel_that_cannot_work_costs_neither_the_tick_nor_the_other_channel(
+    def test_an_address_that_fails_makes_no_other_be_told_twice(
         self,
         hook: Webhook,
         sandbox: Sandbox,
         instance: dg.DagsterInstance,
         materialize: Materialize,
         monkeypatch: pytest.MonkeyPatch,
-        name: str,
-        value: str,
     ) -> None:
         sandbox.fault("notes=extra_cursor")
         materialize(["notes"])
-        settings = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1", "MAIL_TO": "me@example.com", name: value}
-        for setting, text in settings.items():
-            monkeypatch.setenv(f"ALERTS__{setting}", text)
+        with webhook() as one, webhook() as two:
+            monkeypatch.setenv("ALERTS__URLS", f"{one.apprise_url}, {two.apprise_url}")
+            two.status = 500
+            down = tick("alerts", instance)
+            assert skipped(down) == (
+                "1 open incident, 2 messages sent, 1 waiting for the next tick. "
+                "Address 2 of alerts.urls (json) did not take the message: HTTP 500."
+            )
+            assert "s3cr3t" not in (down.cursor or "")
+            two.status = 200
+            up = tick("alerts", instance, down.cursor)
+            assert skipped(up) == "1 open incident, 1 message sent, 0 waiting for the next tick."
+            sandbox.clear_faults()
+            materialize(["notes"])
+            tick("alerts", instance, up.cursor)
+            told = [[(body["title"], body["type"]) for body in server.bodies] for server in (one, two)]
+        assert told == [[("CRM: crm/notes did not load", "failure"), ("Over: crm/notes did not load", "success")]] * 2
+        assert len(hook.texts) == 2
+
+    @pytest.mark.parametrize("address", ["http://hooks..example.com/s3cr3t", f"http://{'h' * 70}.example.com/s3cr3t"])
+    def test_a_webhook_that_cannot_work_costs_neither_the_tick_nor_the_other_channel(
+        self,
+        hook: Webhook,
+        sandbox: Sandbox,
+        instance: dg.DagsterInstance,
+        materialize: Materialize,
+        monkeypatch: pytest.MonkeyPatch,
+        address: str,
+    ) -> None:
+        sandbox.fault("notes=extra_cursor")
+        materialize(["notes"])
+        monkeypatch.setenv("ALERTS__URLS", hook.apprise_url)
+        monkeypatch.setenv("ALERTS__WEBHOOK_URL", address)
         cursor = None
         for _ in range(2):
             done = tick("alerts", instance, cursor)
             cursor = done.cursor
-        assert len(hook.texts) == (name != "WEBHOOK_URL")
-        assert "The mail server " in skipped(done)
+        assert len(hook.bodies) == 1
+        assert "The webhook (alerts.webhook_url) did not answer: " in skipped(done)
         assert "s3cr3t" not in skipped(done)
 
-    def test_a_channel_that_takes_its_time_does_not_hold_the_tick(
+    def test_a_webhook_that_takes_its_time_does_not_hold_the_tick(
         self,
         sandbox: Sandbox,
         instance: dg.DagsterInstance,
@@ -280,45 +301,7 @@ class TestSensor:
         sandbox.fault("notes=extra_cursor")
         materialize(["notes"])
         monkeypatch.setattr(delivery, "_TIMEOUT", 0.5)
-        with trickling(b"HTTP/1.1 200 OK\r\nX: ", b"x") as web, trickling(b"220", b"-\r\n220") as post:
-            monkeypatch.setenv("ALERTS__WEBHOOK_URL", f"http://127.0.0.1:{web}/")
-            for setting, text in {"HOST": "127.0.0.1", "PORT": str(post), "SECURITY": "none"}.items():
-                monkeypatch.setenv(f"ALERTS__SMTP_{setting}", text)
-            monkeypatch.setenv("ALERTS__MAIL_TO", "me@example.com")
+        with trickling(b"HTTP/1.1 200 OK\r\nX: ", b"x") as port:
+            monkeypatch.setenv("ALERTS__WEBHOOK_URL", f"http://127.0.0.1:{port}/")
             said = skipped(tick("alerts", instance))
         assert "The webhook (alerts.webhook_url) did not answer within 0.5 s." in said
-        assert "did not take the mail: not within 0.5 s." in said
-
-    def test_mail_goes_to_everybody_named(
-        self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        mails: list[Mail] = []
-
-        class Box(Mailbox):
-            def handle_message(self, message: Mail) -> None:
-                mails.append(message)
-
-        sandbox.fault("notes=extra_cursor")
-        materialize(["notes"])
-        with socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = Controller(Box(), hostname="127.0.0.1", port=port)
-        server.start()
-        try:
-            for name, value in {
-                "SMTP_HOST": "127.0.0.1",
-                "SMTP_PORT": str(port),
-                "SMTP_SECURITY": "none",
-                "MAIL_TO": "one@example.com, two@example.com",
-            }.items():
-                monkeypatch.setenv(f"ALERTS__{name}", value)
-            done = tick("alerts", instance)
-        finally:
-            server.stop()
-        assert skipped(done) == "1 open incident, 1 message sent, 0 waiting for the next tick."
-        [mail] = mails
-        assert mail["Subject"] == "CRM: crm/notes did not load"
-        assert mail["To"] == "one@example.com, two@example.com"
-        assert "the listing was cut" in mail.get_payload()
-        assert "waiting for the next tick. The mail server 127.0.0.1:" in skipped(tick("alerts", instance))

@@ -46,11 +46,11 @@ def alert(context: dg.SensorEvaluationContext, account: Account) -> dg.SensorRes
     """Compare what is wrong with the incidents that are known, and tell what is new."""
     try:
         settings = AlertSettings.read(account.name, account.alerts)
+        ways = channels(settings)
     except SettingError as error:
         return _skip(context.cursor, str(error))
-    ways = channels(settings)
     if not ways:
-        return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.smtp_host is set.")
+        return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.urls is set.")
     ledger = parse_cursor(Ledger, context.cursor) or Ledger()
     seen = dict.fromkeys(ledger.subjects() - _possible(account)) | _observed(context.instance, account)
     ledger.see(seen, ways.keys())
