@@ -33,10 +33,11 @@ campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAM
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
 	cat campaign.json
 
-lint: .venv/installed ## Check style and types
+lint: .venv/installed ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: .venv/installed ## Write the code as the linter wants it
 	$(BIN)/ruff check --fix .
@@ -46,7 +47,7 @@ bench: .venv/installed ## Measure the sync against a floor written by hand, in o
 	$(BIN)/python -m benchmarks.ratio
 
 lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versions and hashes, no addresses
-	$(BIN)/uv pip compile pyproject.toml --quiet --extra dev --generate-hashes --no-header --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra dev --extra ui --generate-hashes --no-header --no-emit-index-url \
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
 clean: ## Remove the environment, the data and the history of runs

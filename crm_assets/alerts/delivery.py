@@ -113,7 +113,8 @@ def _service(address: str, position: int) -> "NotifyBase":
     if service is None:
         raise SettingError(
             f"alerts.urls cannot be used: Apprise cannot use address {position}; "
-            "`apprise -vv -b test ADDRESS` says why. Set `urls` under [alerts] in .dlt/secrets.toml, or ALERTS__URLS."
+            "`apprise -vv -b test ADDRESS` says why. Set `urls` under [alerts] in .dlt/secrets.toml, "
+            "or ALERTS__URLS in the environment."
         )
     service.request_rate_per_sec = 0  # a pause of 5.5 s before the next message would take up its time
     if "overflow=" not in address:
