@@ -10,12 +10,11 @@ from zlib import crc32
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.models.columns import (
     OTHER_FIELDS,
     Column,
-    arrow_field,
     column_name,
-    undeclared_field,
 )
 from crm_assets.models.values import (
     CONVERT,

@@ -10,13 +10,12 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
+from crm_assets.load.reported_count import about_equal
 from crm_assets.models.columns import DELETED_AT, LOAD_ID
 from crm_assets.settings import SyncSettings
 
 SMALL_TABLE = 100
 """Rows. The guard is for tables with more than this."""
-_FEW, _FEW_OF_MANY = 5, 0.01
-"""Records, and their share, that may come and go while a listing is read."""
 _CHUNK = 100_000
 
 
@@ -39,11 +38,6 @@ class MissingRows:
 
 
 Client = SqlClientBase[Any]
-
-
-def about_equal(reported_count: int, records: int) -> bool:
-    """Return whether the CRM listed as many records as it says it has, but for what came and went meanwhile."""
-    return abs(reported_count - records) <= max(_FEW, _FEW_OF_MANY * records)
 
 
 def missing_rows(client: Client, listing: Spooled) -> MissingRows:

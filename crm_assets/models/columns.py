@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import pyarrow as pa
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
 from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
-from crm_assets.models.values import DataTypeName
 
 LOAD_ID = "_dlt_load_id"
 """The column in which dlt says which load last brought the row."""
@@ -24,14 +22,6 @@ OTHER_FIELDS = "other_fields"
 RESERVED_PREFIX = "_dlt"
 """Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
 
-_ARROW: dict[DataTypeName, pa.DataType] = {
-    "bigint": pa.int64(),
-    "text": pa.string(),
-    "bool": pa.bool_(),
-    "double": pa.float64(),
-    "timestamp": pa.timestamp("us", "UTC"),
-    "json": pa.string(),
-}
 _NAMING = NamingConvention()
 
 
@@ -90,16 +80,6 @@ def deleted_at_hint() -> TColumnSchema:
 def undeclared_hint(name: str) -> TColumnSchema:
     """Return the hint of a column that no model declares: JSON holds whatever the CRM sends."""
     return {"name": name, "data_type": "json", "nullable": True}
-
-
-def arrow_field(column: Column) -> pa.Field:
-    """Return the Arrow field of `column`; JSON travels as text."""
-    return pa.field(column.name, _ARROW[column.data_type.name], nullable=column.nullable)
-
-
-def undeclared_field(name: str) -> pa.Field:
-    """Return the Arrow field of a column that no model declares."""
-    return pa.field(name, _ARROW["json"])
 
 
 def _hint(column: Column) -> TColumnSchema:

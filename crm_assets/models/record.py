@@ -66,7 +66,7 @@ Json = Annotated[Any, DataType("json")]
 class Record(BaseModel):
     """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from crm_assets.account import Account
-from crm_assets.load.warehouse import OpenWarehouse
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
 from crm_assets.quality.loads import Load
 from crm_assets.quality.table_probe import TableProbe
+
+if TYPE_CHECKING:
+    from crm_assets.load.warehouse import OpenWarehouse
 
 _OF_A_LOAD = {"dagster/table_name", "load_id", "records", "fields", "repeated_ids"}
 LOADS = 6
@@ -29,7 +31,7 @@ def check_specs(account: Account) -> list[dg.AssetCheckSpec]:
 
 def evaluate(
     account: Account,
-    warehouse: OpenWarehouse,
+    warehouse: "OpenWarehouse",
     instance: dg.DagsterInstance,
     keys: Collection[dg.AssetCheckKey],
 ) -> Iterator[dg.AssetCheckResult]:

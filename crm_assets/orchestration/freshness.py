@@ -16,7 +16,6 @@ from crm_assets.settings import AutomationSettings
 
 CADENCES: tuple[Cadence, ...] = get_args(Cadence)
 _ANY_MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
-_TWO_MONTHS = timedelta(days=62)
 _FEWEST, _MOST = 14, 5_000
 """Ticks of a cron that are looked at, for one that is seldom due and for one that is due every minute."""
 
@@ -52,7 +51,7 @@ def longest_span(cron: str, loads: int) -> timedelta:
 
 @cache
 def _ticks(cron: str) -> list[datetime]:
-    return list(takewhile(_until_enough(), cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")))
+    return list(takewhile(_until_enough(cron), cron_string_iterator(_ANY_MONDAY.timestamp(), cron, "UTC")))
 
 
 @cache
@@ -64,6 +63,9 @@ def _is_ever_due(cron: str) -> bool:
     return True
 
 
-def _until_enough() -> Callable[[datetime], bool]:
+def _until_enough(cron: str) -> Callable[[datetime], bool]:
+    _, hour, *days = cron.split()
+    # After so long, a cron repeats itself: each hour, each day, or with the months.
+    horizon = timedelta(days=62 if days != ["*"] * 3 else 8 if hour != "*" else 1)
     seen = count()
-    return lambda tick: (number := next(seen)) < _FEWEST or (tick < _ANY_MONDAY + _TWO_MONTHS and number < _MOST)
+    return lambda tick: (number := next(seen)) < _FEWEST or (tick < _ANY_MONDAY + horizon and number < _MOST)

@@ -1,15 +1,17 @@
 """What an asset and a materialization tell the reader of the Dagster UI."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from crm_assets.extract.fetch import Fetched
-from crm_assets.load.load import Loaded
-from crm_assets.load.tables import TableFacts
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, Column
+
+if TYPE_CHECKING:
+    from crm_assets.extract.fetch import Fetched
+    from crm_assets.load.load import Loaded
+    from crm_assets.load.tables import TableFacts
 
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
@@ -35,7 +37,7 @@ def declared_schema(columns: Sequence[Column]) -> dg.TableSchema:
     )
 
 
-def materialization_metadata(fetched: Fetched, loaded: Loaded, table: TableFacts) -> dict[str, Any]:
+def materialization_metadata(fetched: "Fetched", loaded: "Loaded", table: "TableFacts") -> dict[str, Any]:
     """Return what one materialization says: what it cost, what it brought, where it is."""
     spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
     return {
@@ -75,7 +77,7 @@ def _actual_schema(declared_columns: Sequence[Column], columns: TTableSchemaColu
     return dg.TableSchema([*declared.columns, *others])
 
 
-def _preview(table: TableFacts) -> str:
+def _preview(table: "TableFacts") -> str:
     if not table.preview:
         return "*The table is empty.*"
     shown = _telling(table)[:_PREVIEW_COLUMNS]
@@ -87,7 +89,7 @@ def _preview(table: TableFacts) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _telling(table: TableFacts) -> list[int]:
+def _telling(table: "TableFacts") -> list[int]:
     """Return the columns that say something about the previewed rows, JSON after the others."""
     filled = [
         index

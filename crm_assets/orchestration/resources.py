@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -11,8 +12,10 @@ from pydantic import Field
 from crm_assets.account import Account
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Connection
-from crm_assets.load.warehouse import OpenWarehouse, open_warehouse
 from crm_assets.orchestration.keys import api_resource, warehouse_resource
+
+if TYPE_CHECKING:
+    from crm_assets.load.warehouse import OpenWarehouse
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Warehouse:
     account: Account
     allow_deletes: bool = False
 
-    def open(self, directory: Path, log: Callable[[str], None]) -> AbstractContextManager[OpenWarehouse]:
+    def open(self, directory: Path, log: Callable[[str], None]) -> "AbstractContextManager[OpenWarehouse]":
         """Open the warehouse for one run; see `open_warehouse`."""
+        from crm_assets.load.warehouse import open_warehouse
+
         return open_warehouse(self.account, directory, log, allow_deletes=self.allow_deletes)
 
 

@@ -36,7 +36,7 @@ def reap_dead_runs(instance: dg.DagsterInstance) -> None:
 def _lives(pid: int, started: float) -> bool:
     # In a container that is started again, the same number is soon another process.
     try:
-        return abs(psutil.Process(pid).create_time() - started) < _WITHIN
+        return bool(abs(psutil.Process(pid).create_time() - started) < _WITHIN)
     except psutil.AccessDenied:
         return True
     except psutil.NoSuchProcess:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from crm_assets.apis.resources import Resource
-from crm_assets.load.deletes import about_equal
+from crm_assets.load.reported_count import about_equal
 from crm_assets.quality.loads import Load
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats
 from crm_assets.settings import CheckSettings

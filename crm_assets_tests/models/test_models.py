@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_assets.apis.v1 import V1
+from crm_assets.extract.arrow_fields import arrow_field
 from crm_assets.models import MODELS
-from crm_assets.models.columns import arrow_field, column_name, columns_of, dlt_columns
+from crm_assets.models.columns import column_name, columns_of, dlt_columns
 
 FIELDS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "fields.json").read_text())
 

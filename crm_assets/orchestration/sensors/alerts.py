@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 
 from crm_assets.account import Account
-from crm_assets.alerts.delivery import Channel, Undelivered, channels
 from crm_assets.alerts.incidents import Ledger, Problem, Subject
 from crm_assets.alerts.messages import counted, message
 from crm_assets.errors import SettingError
@@ -19,6 +19,9 @@ from crm_assets.orchestration.run_history import LastLoad, last_loads, last_run
 from crm_assets.orchestration.sensors.crm_probe import sensor_status
 from crm_assets.orchestration.sensors.cursors import parse_cursor
 from crm_assets.settings import AlertSettings
+
+if TYPE_CHECKING:
+    from crm_assets.alerts.delivery import Channel
 
 _TICK = 15
 _SENDING = 30.0
@@ -44,6 +47,8 @@ def alerts_sensor(account: Account) -> dg.SensorDefinition:
 
 def alert(context: dg.SensorEvaluationContext, account: Account) -> dg.SensorResult:
     """Compare what is wrong with the incidents that are known, and tell what is new."""
+    from crm_assets.alerts.delivery import channels
+
     try:
         settings = AlertSettings.read(account.name, account.alerts)
         ways = channels(settings)
@@ -65,8 +70,10 @@ def _skip(cursor: str | None, why: str) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=dg.SkipReason(why), cursor=cursor)
 
 
-def _tell(ledger: Ledger, ways: Mapping[str, Channel], base_url: str) -> tuple[int, list[str]]:
+def _tell(ledger: Ledger, ways: "Mapping[str, Channel]", base_url: str) -> tuple[int, list[str]]:
     """Send what is pending, the oldest first, and return how many messages went out and what went wrong."""
+    from crm_assets.alerts.delivery import Undelivered
+
     told = 0
     problems = []
     deadline = monotonic() + _SENDING

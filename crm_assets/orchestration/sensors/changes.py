@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import BaseModel
 
 from crm_assets.account import Account
 from crm_assets.errors import SettingError
-from crm_assets.extract.probe import Probe
 from crm_assets.orchestration.keys import api_resource, main_job
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import last_loads
@@ -22,6 +22,9 @@ from crm_assets.orchestration.sensors.crm_probe import (
     what_is_wrong,
 )
 from crm_assets.orchestration.sensors.cursors import parse_cursor
+
+if TYPE_CHECKING:
+    from crm_assets.extract.probe import Probe
 
 
 class Seen(BaseModel):
@@ -112,7 +115,7 @@ def _skip(seen: Seen, why: str) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=dg.SkipReason(f"{why}."), cursor=seen.model_dump_json())
 
 
-def _summary(seen: Seen, probes: Sequence[Probe], busy: Sequence[str]) -> str:
+def _summary(seen: Seen, probes: "Sequence[Probe]", busy: Sequence[str]) -> str:
     well = [one for one in probes if one.error is None]
     parts = [wrong] if (wrong := what_is_wrong(probes)) else []
     if well:

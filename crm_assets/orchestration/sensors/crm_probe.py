@@ -5,16 +5,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from threading import Timer
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from crm_assets.account import Account
 from crm_assets.errors import Cancelled, CrmUnavailable, LoginRefused
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.probe import Probe, probe_resources
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.resources import CrmApi
+
+if TYPE_CHECKING:
+    from crm_assets.extract.probe import Probe
 
 AFTER_A_REFUSAL = timedelta(hours=1)
 """How long no request is sent: a login that is refused again and again can lock the account."""
@@ -29,7 +32,7 @@ def sensor_status(account: Account) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.RUNNING if account.automation.enabled else dg.DefaultSensorStatus.STOPPED
 
 
-def probe(crm_api: CrmApi, names: Sequence[str], tick_seconds: float = TICK_SECONDS) -> list[Probe]:
+def probe(crm_api: CrmApi, names: Sequence[str], tick_seconds: float = TICK_SECONDS) -> "list[Probe]":
     """Request the first page of the resources `names`, one after the other.
 
     A CRM that refuses the login gets one request.
@@ -42,6 +45,8 @@ def probe(crm_api: CrmApi, names: Sequence[str], tick_seconds: float = TICK_SECO
     Raises:
         SettingError: a setting is missing or malformed.
     """
+    from crm_assets.extract.probe import Probe, probe_resources
+
     resources = [crm_api.account.resource(name) for name in names]
     probes: list[Probe] = []
     with crm_api.connect() as connection, _briefly(connection, tick_seconds) as brief:
@@ -57,12 +62,12 @@ def probe(crm_api: CrmApi, names: Sequence[str], tick_seconds: float = TICK_SECO
     return probes
 
 
-def refuses_login(probe: Probe) -> bool:
+def refuses_login(probe: "Probe") -> bool:
     """Return whether the login as such was refused, for whatever is requested."""
     return isinstance(probe.error, LoginRefused) and probe.error.status == 401
 
 
-def what_is_wrong(probes: Sequence[Probe]) -> str:
+def what_is_wrong(probes: "Sequence[Probe]") -> str:
     """Return the first error among `probes` and how many others there are; empty if there is none."""
     errors = [one.error for one in probes if one.error]
     if not errors:

@@ -1,0 +1,105 @@
+"""What the step of an account does: the way of the data, as Dagster events."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from crm_assets.account import Account
+from crm_assets.apis.resources import Resource
+from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError
+from crm_assets.extract.fetch import Fetched, Listings, fetch
+from crm_assets.extract.progress import ProgressListener, listener_or_log
+from crm_assets.extract.working_directory import working_directory
+from crm_assets.load.load import Loaded
+from crm_assets.load.table_locks import table_locks
+from crm_assets.load.tables import facts
+from crm_assets.orchestration.checks import evaluate
+from crm_assets.orchestration.keys import asset_key
+from crm_assets.orchestration.metadata import materialization_metadata
+from crm_assets.orchestration.resources import CrmApi, Warehouse
+from crm_assets.orchestration.run_history import failure
+from crm_assets.orchestration.run_reaper import tag_process
+from crm_assets.project import exposed_secrets
+
+MAX_RETRIES = 1
+"""How often a step tries once more what did not load because the CRM or the warehouse was busy."""
+
+
+def sync(
+    context: dg.AssetExecutionContext, crm_api: CrmApi, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Fetch all selected resources at once, load all complete listings together, check each table.
+
+    Raises:
+        dg.RetryRequested: something is busy, and the step has not been tried once more yet.
+        dg.Failure: some resources did not load; says which and why, also as data.
+    """
+    account = crm_api.account
+    listener = listener_or_log(context.log.info)
+    wanted = _wanted(context, account)
+    with (
+        _told_to_dagster(context, account, listener),
+        working_directory(account, context.run.run_id) as directory,
+        table_locks(account, wanted, listener.say),
+    ):
+        listings = Listings()
+        if wanted:
+            with crm_api.connect() as connection:
+                listings = fetch(account, wanted, connection, directory, listener)
+        if listings.complete or not wanted:
+            with warehouse.open(directory, listener.say) as opened:
+                listings = opened.refuse_conflicts(listings)
+                if listings.complete:
+                    yield from _materializations(account, listings.complete, opened.load(listings.complete))
+                yield from evaluate(account, opened, context.instance, _checks(context, account, listings))
+        if listings.failed:
+            raise PartialSyncError(listings.failed, _landed(context, account))
+
+
+def _materializations(
+    account: Account, fetched: Sequence[Fetched], loaded: Loaded
+) -> Iterator[dg.MaterializeResult[None]]:
+    tables = facts(loaded.pipeline, [one.resource for one in fetched], loaded.load_id)
+    for one in fetched:
+        metadata = materialization_metadata(one, loaded, tables[one.resource])
+        yield dg.MaterializeResult(asset_key=asset_key(account, one.resource), metadata=metadata)
+
+
+@contextmanager
+def _told_to_dagster(context: dg.AssetExecutionContext, account: Account, listener: ProgressListener) -> Iterator[None]:
+    """Let Dagster know which process works, and how the attempt ended: to try once more, or what failed and why."""
+    tag_process(context)
+    if warning := exposed_secrets():
+        listener.say(warning)
+    try:
+        yield
+    except (CrmAssetsError, OSError) as problem:
+        error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
+        # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
+        if error.worth_retrying and context.retry_number < MAX_RETRIES:
+            listener.say(f"{error}\nTrying once more in {account.retry_pause:g} s.")
+            raise dg.RetryRequested(MAX_RETRIES, account.retry_pause) from error
+        raise failure(account, error) from error
+
+
+def _checks(context: dg.AssetExecutionContext, account: Account, listings: Listings) -> set[dg.AssetCheckKey]:
+    """Return the selected checks, but for the tables that this run should have loaded and could not."""
+    failed = {asset_key(account, name) for name in listings.failed}
+    return {key for key in context.selected_asset_check_keys if key.asset_key not in failed}
+
+
+def _wanted(context: dg.AssetExecutionContext, account: Account) -> list[Resource]:
+    landed = _landed(context, account) if context.retry_number else set()
+    return [
+        resource
+        for resource in account.resources
+        if asset_key(account, resource.name) in context.selected_asset_keys and resource.name not in landed
+    ]
+
+
+def _landed(context: dg.AssetExecutionContext, account: Account) -> set[str]:
+    """Return what this step, earlier attempts included, has brought to the warehouse."""
+    entries = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    keys = {entry.dagster_event.asset_key for entry in entries if entry.dagster_event}
+    return {resource.name for resource in account.resources if asset_key(account, resource.name) in keys}
