@@ -1,6 +1,6 @@
-"""The endpoint table of the CRM's API `v1`, in the words of its configuration guide.
+"""The CRM's API `v1`, in the words of its configuration guide.
 
-A resource is one row here and one model in `crm_assets/schemas/`; everything else derives from the two.
+A resource is one row here and one model in `crm_assets/models/`; everything else derives from the two.
 """
 
 from crm_assets.apis.api_config import ApiConfig, CursorPaginator, SinglePage
