@@ -26,9 +26,9 @@ from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.deletes import MissingRows, apply_deletes, forget_repeated, missing_rows
 from crm_assets.load.scd2 import history
-from crm_assets.models.columns import DELETED_AT, deleted_at_hint, dlt_columns, undeclared_hint
+from crm_assets.models.columns import DELETED_AT, column_hints, deleted_at_hint
 
-_REJECTED_COLUMNS: TTableSchemaColumns = {
+REJECTED_COLUMNS: TTableSchemaColumns = {
     "resource": {"name": "resource", "data_type": "text", "nullable": False},
     "record_id": {"name": "record_id", "data_type": "text", "nullable": True},
     "reason": {"name": "reason", "data_type": "text", "nullable": False},
@@ -102,7 +102,8 @@ def load(
                 if listing.rejected_rows:
                     forget_repeated(client, name, load_id)
     except (PipelineStepFailed, DatabaseException) as error:
-        problem = _explained(error, account.dataset)
+        changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
+        problem = explained(error, account.dataset, nothing_changed=not changes_tables)
         if isinstance(problem, DiskError):
             _clear_checkpoints(fetched)  # what waits to be resumed may be what fills the disk
         raise problem from error
@@ -128,7 +129,12 @@ def _source(account: Account, listings: Sequence[Spooled], blocked: Collection[s
     def source() -> list[DltResource]:
         versions = [
             # A record that was listed and cannot be a row has not ended either.
-            history(one, _hints(one), moment, retire=one.resource not in blocked and not one.rejected_rows)
+            history(
+                one,
+                column_hints(one.columns, one.schema.names),
+                moment,
+                retire=one.resource not in blocked and not one.rejected_rows,
+            )
             for one in listings
             if account.sync[one.resource].history
         ]
@@ -143,19 +149,14 @@ def _rows(listing: Spooled) -> DltResource:
         name=listing.resource,
         primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        columns={**_hints(listing), DELETED_AT: deleted_at_hint()},
+        columns={**column_hints(listing.columns, listing.schema.names), DELETED_AT: deleted_at_hint()},
     )
-
-
-def _hints(listing: Spooled) -> TTableSchemaColumns:
-    declared = dlt_columns(listing.columns)
-    return {**declared, **{name: undeclared_hint(name) for name in listing.schema.names if name not in declared}}
 
 
 def _rejected(listings: Sequence[Spooled]) -> DltResource:
     with_rejected = [listing for listing in listings if listing.rejected] or listings[:1]
     tables = chain.from_iterable(listing.rejected_tables() for listing in with_rejected)
-    return dlt.resource(tables, name=REJECTED_TABLE, write_disposition="append", columns=_REJECTED_COLUMNS)
+    return dlt.resource(tables, name=REJECTED_TABLE, write_disposition="append", columns=REJECTED_COLUMNS)
 
 
 @contextmanager
@@ -173,7 +174,14 @@ def _json_as_text_is_meant() -> Iterator[None]:
         logger.removeFilter(other)
 
 
-def _explained(error: Exception, dataset: str) -> CrmAssetsError:
+def explained(error: Exception, dataset: str, *, nothing_changed: bool) -> CrmAssetsError:
+    """Return what `error` of dlt or of the warehouse, while loading into `dataset`, means for the reader.
+
+    Args:
+        error: what was raised.
+        dataset: name of the dataset.
+        nothing_changed: whether it is certain that no table was changed.
+    """
     causes = list(_causes(error))
     texts = [str(cause) for cause in causes]
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
@@ -184,10 +192,11 @@ def _explained(error: Exception, dataset: str) -> CrmAssetsError:
             f"Loading into {dataset} needs more memory than DuckDB was given. Raise warehouse.memory_limit "
             "(.dlt/config.toml, or WAREHOUSE__MEMORY_LIMIT); tables that were not reached are as they were."
         )
+    changed = "No table was changed" if nothing_changed else "Tables that were not reached are as they were"
     step = f" in dlt's step {error.step}" if isinstance(error, PipelineStepFailed) else ""
     return WarehouseError(
-        f"Loading into {dataset} failed{step}: {texts[-1]} "
-        "Tables that were not reached are as they were; the next run loads everything again."
+        f"Loading into {dataset} failed{step}: {texts[-1].strip().rstrip('.')}. "
+        f"{changed}. Once the cause is gone, a run loads everything again."
     )
 
 

@@ -15,7 +15,8 @@ from crm_assets.extract.spool import COUNT, Spooled
 
 VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
 """Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
-_VERSION = "_dlt_row_version"
+VERSION = "_dlt_row_version"
+"""Which version of the record a row is. The name is dlt's."""
 
 
 def history_table(resource: str) -> str:
@@ -36,7 +37,7 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *,
         "disposition": "merge",
         "strategy": "scd2",
         "validity_column_names": [VALID_FROM, VALID_TO],
-        "row_version_column_name": _VERSION,
+        "row_version_column_name": VERSION,
         "boundary_timestamp": moment,
     }
     return dlt.resource(
@@ -56,7 +57,7 @@ def _versions(listing: Spooled) -> Iterator[pa.Table]:
     for table in listing.tables():
         texts = _texts(table.drop_columns([COUNT]) if of_the_listing else table)
         versions = [sha256(text.encode()).hexdigest() for text in texts.to_pylist()]
-        yield table.append_column(_VERSION, pa.array(versions, pa.string()))
+        yield table.append_column(VERSION, pa.array(versions, pa.string()))
 
 
 def _texts(table: pa.Table) -> pa.ChunkedArray:

@@ -12,7 +12,8 @@ from dlt.destinations.sql_client import SqlClientBase
 from crm_assets.account import Account
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.load.load import Loaded, load, open_pipeline
-from crm_assets.load.warehouses import open_destination
+from crm_assets.load.preflight import preflight
+from crm_assets.load.warehouses.destination import exclusive, open_destination
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class OpenWarehouse:
     destination: Destination[Any, Any]
     directory: Path
     """Where dlt keeps its files."""
+    log: Callable[[str], None]
+    """Told what was repaired."""
     allow_deletes: bool = False
 
     @contextmanager
@@ -32,8 +35,14 @@ class OpenWarehouse:
             yield client
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
-        """Return `listings` with those among the failed whose table cannot take them."""
-        return listings
+        """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
+        spooled = [one.spooled for one in listings.complete]
+        refused = preflight(self.account, self.destination, self.directory / "sql", spooled, self.log)
+        for one in listings.complete:
+            if one.resource in refused:
+                one.checkpoints.clear()
+        complete = [one for one in listings.complete if one.resource not in refused]
+        return Listings(complete, {**listings.failed, **refused})
 
     def load(self, fetched: list[Fetched]) -> Loaded:
         """Load complete listings; see `load.load`."""
@@ -57,5 +66,7 @@ def open_warehouse(
         WarehouseError: the DuckDB file cannot be opened.
         SettingError: the destination is not known, or its driver is missing.
     """
-    with open_destination(account.warehouse, account.data_dir, log) as destination:
-        yield OpenWarehouse(account, destination, directory, allow_deletes)
+    settings = account.warehouse
+    destination = open_destination(settings.destination, account.data_dir)
+    with exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=settings.lock_timeout, log=log):
+        yield OpenWarehouse(account, destination, directory, log, allow_deletes)

@@ -1,6 +1,6 @@
 """Columns, derived from the models: what dlt and Arrow are told about a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,6 +70,12 @@ def column_name(field: str) -> str:
 def dlt_columns(columns: Sequence[Column]) -> TTableSchemaColumns:
     """Return the hints of `columns` for dlt."""
     return {column.name: _hint(column) for column in columns}
+
+
+def column_hints(columns: Sequence[Column], names: Iterable[str]) -> TTableSchemaColumns:
+    """Return the hints of `columns`, and of those in `names` that no model declares."""
+    declared = dlt_columns(columns)
+    return {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
 
 
 def deleted_at_hint() -> TColumnSchema:

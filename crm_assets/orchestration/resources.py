@@ -46,6 +46,16 @@ class Warehouse:
     account: Account
     allow_deletes: bool = False
 
+    def require_destination(self) -> None:
+        """Check that the destination can be used, before anything is requested from the CRM.
+
+        Raises:
+            SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used.
+        """
+        from crm_assets.load.warehouses.destination import open_destination
+
+        open_destination(self.account.warehouse.destination, self.account.data_dir)
+
     def open(self, directory: Path, log: Callable[[str], None]) -> "AbstractContextManager[OpenWarehouse]":
         """Open the warehouse for one run; see `open_warehouse`."""
         from crm_assets.load.warehouse import open_warehouse

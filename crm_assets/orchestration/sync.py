@@ -43,6 +43,7 @@ def sync(
         working_directory(account, context.run.run_id) as directory,
         table_locks(account, wanted, listener.say),
     ):
+        warehouse.require_destination()
         listings = Listings()
         if wanted:
             with crm_api.connect() as connection:

@@ -7,6 +7,7 @@ from typing import Any, Self
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.apis.resources import Resource
+from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.columns import LOAD_ID, Column
 from crm_assets.quality.conditions import Condition, conditions
 
@@ -16,15 +17,6 @@ Name = Callable[[str], str]
 """Quotes the name of a column."""
 
 MAX_FAILED_ROWS = 10
-_TYPES = {
-    "bigint": ("bigint",),
-    "text": ("varchar", "text", "character varying"),
-    "bool": ("boolean",),
-    "double": ("double", "double precision"),
-    "timestamp": ("timestamp with time zone",),
-    "json": ("json", "jsonb"),
-}
-_KNOWN_TYPES = {name for names in _TYPES.values() for name in names}
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,6 @@ class TableProbe:
         query: runs SQL in the warehouse.
         quote: quotes the name of a column or table.
         dataset: schema of the tables.
-        staging: schema of the tables that a load writes first.
     """
 
     @classmethod
@@ -78,14 +69,12 @@ class TableProbe:
             lambda sql: client.execute_sql(sql) or [],
             client.escape_column_name,
             client.dataset_name,
-            client.staging_dataset_name,
         )
 
-    def __init__(self, query: Query, quote: Name, dataset: str, staging: str) -> None:
+    def __init__(self, query: Query, quote: Name, dataset: str) -> None:
         self._query = query
         self._quote = quote
         self._dataset = dataset
-        self._staging = staging
 
     def measure(self, resource: Resource, last_load: str | None) -> TableStats:
         """TableStats at the table of `resource`; `last_load` is the load that should have brought its rows."""
@@ -115,24 +104,6 @@ class TableProbe:
             sql=sql,
             columns_sql=columns_sql,
         )
-
-    def type_conflicts(self, declared_columns: Sequence[Column], tables: Sequence[str]) -> tuple[list[str], str]:
-        """TableStats for declared columns of `resource` that have the type of another declaration in one of `tables`.
-
-        Returns:
-            What each of them is and should be, and the SQL that makes room for columns of the declared types.
-        """
-        found, remedy = [], []
-        for table in tables:
-            columns = self._columns(table)
-            for column in declared_columns:
-                kind, declared = _plain_type(columns.get(column.name, "")), column.data_type.name
-                if kind in _KNOWN_TYPES and kind not in _TYPES[declared]:
-                    found.append(f"{table}.{column.name} is {columns[column.name]}, and declared as {declared}")
-                    old, kept = self._quote(column.name), self._quote(f"{column.name}_before")
-                    remedy.append(f"ALTER TABLE {self._table(table)} RENAME COLUMN {old} TO {kept};")
-        # dlt's scratch tables have the old type too; it makes them anew.
-        return found, " ".join([*remedy, f"DROP SCHEMA {self._quote(self._staging)} CASCADE;"])
 
     def repeated_ids(self, resource: str) -> Sequence[Sequence[Any]]:
         """Return up to ten ids that stand in more than one row, and in how many."""
@@ -228,10 +199,6 @@ def _problem(column: Column, columns: Mapping[str, str]) -> str | None:
     if column.name not in columns:
         return "is missing"
     found = columns[column.name]
-    if _plain_type(found) not in _TYPES[column.data_type.name]:
+    if plain_type(found) not in TYPE_NAMES[column.data_type.name]:
         return f"is {found}, not {column.data_type.name}"
     return None
-
-
-def _plain_type(found: str) -> str:
-    return found.lower().split("(")[0]

@@ -358,9 +358,9 @@ def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_ma
     failed = materialize(["deals", "notes"])
     assert warehouse.tables()["notes"] == SMALL["notes"] + 1
     said = failure_of(failed)
-    assert "deals: deals.custom_tier is JSON, and declared as " in said
-    assert "; deals_history.custom_tier is JSON, and declared as " in said
-    warehouse.query(said.partition("fills the new column: ")[2])
+    assert "deals: deals.custom_tier is JSON and must be " in said
+    assert "; deals_history.custom_tier is JSON and must be " in said
+    warehouse.query(said.partition("and the next run loads it: ")[2])
     assert materialize(["deals"]).success
     for table in ("deals", "deals_history"):
         assert (now,) in warehouse.query(f"SELECT custom_tier FROM crm.{table} WHERE id = {record_id}")

@@ -314,5 +314,5 @@ def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materia
             asked.append(sql)
             return connection.execute(sql).fetchall()
 
-        TableProbe(query, lambda name: f'"{name}"', "crm", "crm_staging").measure(RESOURCES["deals"], None)
+        TableProbe(query, lambda name: f'"{name}"', "crm").measure(RESOURCES["deals"], None)
     assert len([sql for sql in asked if "information_schema" not in sql]) == 1

@@ -1,0 +1,357 @@
+"""What keeps a table from being loaded, found before the load, with the SQL that ends it; dlt's own is repaired."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlt.common.destination import Destination
+from dlt.common.schema import Schema
+from dlt.common.schema.exceptions import SchemaEngineNoUpgradePathException
+from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+from dlt.common.schema.utils import loads_table, pipeline_state_table, version_table
+from dlt.destinations.exceptions import DatabaseException, DatabaseUndefinedRelation, DestinationConnectionError
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
+
+from crm_assets.account import Account
+from crm_assets.errors import WarehouseError
+from crm_assets.extract.batches import REJECTED_TABLE
+from crm_assets.extract.spool import Spooled
+from crm_assets.load.load import REJECTED_COLUMNS, explained, open_pipeline
+from crm_assets.load.scd2 import VALID_FROM, VALID_TO, VERSION, history_table
+from crm_assets.load.type_names import TYPE_NAMES, plain_type
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, column_hints, deleted_at_hint
+
+Client = SqlClientBase[Any]
+
+_NAMED = {name for names in TYPE_NAMES.values() for name in names}
+_FULLY_KNOWN = ("duckdb", "postgres")
+"""Dialects whose every type name is above, so that any other name is another type."""
+_VERSIONS, _STATE, _LOADS = "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"
+_LOAD_ID_COLUMN: TColumnSchema = {"name": LOAD_ID, "data_type": "text", "nullable": False}
+
+
+@dataclass(frozen=True)
+class _FoundColumn:
+    name: str
+    kind: str
+    nullable: bool
+    has_default: bool
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a row cannot be written without naming it."""
+        return not self.nullable and not self.has_default
+
+
+@dataclass
+class _FoundTable:
+    name: str
+    is_view: bool
+    columns: dict[str, _FoundColumn] = field(default_factory=dict)
+
+
+@dataclass
+class _Obstacles:
+    """What keeps some tables from being loaded, and the statements that end it."""
+
+    found: list[str] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
+
+    def error(self, what: str) -> WarehouseError:
+        return WarehouseError(
+            f"{what}: {'; '.join(self.found)}. Its tables are untouched. Run this SQL in the warehouse (what is there "
+            f"stays, under another name), and the next run loads it: {' '.join(self.remedies)}"
+        )
+
+    def error_of_all(self) -> WarehouseError:
+        return WarehouseError(
+            f"No table can be loaded: {'; '.join(self.found)}. No table was changed. Run this SQL in the warehouse "
+            f"(what is there stays, under another name), and run again: {' '.join(self.remedies)}"
+        )
+
+
+def preflight(
+    account: Account,
+    destination: Destination[Any, Any],
+    directory: Path,
+    listings: Sequence[Spooled],
+    log: Callable[[str], None],
+) -> dict[str, WarehouseError]:
+    """Look at every table that a load of `listings` will write, and repair what is dlt's own.
+
+    One query reads the columns of all tables. Tables of dlt's staging dataset that do not fit are dropped: the
+    load makes them anew. dlt's note of the tables (`_dlt_version`) is deleted when it cannot be read, or names a
+    table or a column that somebody took away: dlt, which trusts its note, would not add it again.
+
+    Args:
+        account: whose tables they are.
+        destination: any dlt SQL destination, opened.
+        directory: where dlt may keep files meanwhile; new for each run.
+        listings: what is to be loaded.
+        log: told what was repaired, one line each.
+
+    Returns:
+        For each resource that cannot be loaded, why, and the SQL that ends it. Its tables are untouched.
+
+    Raises:
+        WarehouseError: no table can be loaded, because of one that each load writes; or the warehouse does not answer.
+        DiskError: a file could not be written.
+    """
+    pipeline = open_pipeline(account, destination, directory)
+    histories = {name for name, settings in account.sync.items() if settings.history}
+    try:
+        with pipeline.destination_client() as client:
+            if not isinstance(client, SqlJobClientBase):
+                return {}
+            return _Preflight(client, account.name, log).run(listings, histories)
+    except (DatabaseException, DestinationConnectionError) as error:
+        raise explained(error, account.dataset, nothing_changed=True) from error
+
+
+class _Preflight:
+    def __init__(self, job_client: SqlJobClientBase, pipeline: str, log: Callable[[str], None]) -> None:
+        self._job_client = job_client
+        self._client: Client = job_client.sql_client
+        self._pipeline = pipeline
+        self._log = log
+        self._fold: Callable[[str], str] = (
+            str if self._client.capabilities.generates_case_sensitive_identifiers() else str.lower
+        )
+
+    def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, WarehouseError]:
+        tables, staging = self._read()
+        if not tables and not staging:
+            return {}
+        self._require_common_tables(tables)
+        refused: dict[str, WarehouseError] = {}
+        wanted: dict[str, TTableSchemaColumns] = {}
+        for listing in listings:
+            columns = _columns_to_write(listing, history=listing.resource in histories)
+            obstacles = _Obstacles()
+            for table, needed in columns.items():
+                self._examine(tables, table, needed, obstacles)
+            if obstacles.found:
+                refused[listing.resource] = obstacles.error(listing.resource)
+            else:
+                wanted.update(columns)
+        self._repair_notes(tables, [*wanted, REJECTED_TABLE, _LOADS, _STATE])
+        self._clean_staging(staging, wanted)
+        return refused
+
+    def _read(self) -> tuple[dict[str, _FoundTable], dict[str, _FoundTable]]:
+        """Return the tables of the dataset and those of its staging dataset, by folded name."""
+        dataset, staging = self._client.dataset_name, self._client.staging_dataset_name
+        found: dict[str, dict[str, _FoundTable]] = {dataset: {}, staging: {}}
+        rows = self._client.execute_sql(
+            "SELECT c.table_schema, c.table_name, t.table_type, c.column_name, c.data_type, c.is_nullable,"
+            " c.column_default FROM information_schema.columns c JOIN information_schema.tables t"
+            " ON t.table_catalog = c.table_catalog AND t.table_schema = c.table_schema"
+            " AND t.table_name = c.table_name WHERE c.table_schema IN (%s, %s)",
+            dataset,
+            staging,
+        )
+        for schema, table, table_kind, column, kind, nullable, default in rows or ():
+            key = self._fold(table)
+            one = found[schema].setdefault(key, _FoundTable(table, "VIEW" in str(table_kind).upper()))
+            is_nullable = str(nullable).upper() in ("YES", "TRUE", "1")
+            one.columns[self._fold(column)] = _FoundColumn(column, str(kind), is_nullable, default is not None)
+        return found[dataset], found[staging]
+
+    def _require_common_tables(self, tables: Mapping[str, _FoundTable]) -> None:
+        obstacles = _Obstacles()
+        self._examine(tables, REJECTED_TABLE, {**REJECTED_COLUMNS, LOAD_ID: _LOAD_ID_COLUMN}, obstacles)
+        for name, own in ((_VERSIONS, version_table()), (_LOADS, loads_table()), (_STATE, pipeline_state_table())):
+            self._examine(tables, name, own["columns"], obstacles, types_matter=False)
+        if obstacles.found:
+            raise obstacles.error_of_all()
+
+    def _examine(
+        self,
+        tables: Mapping[str, _FoundTable],
+        name: str,
+        needed: TTableSchemaColumns,
+        obstacles: _Obstacles,
+        *,
+        types_matter: bool = True,
+    ) -> None:
+        """Add to `obstacles` what keeps `needed` from being written to the table `name`."""
+        table = tables.get(self._fold(name))
+        if table is None:
+            return
+        if table.is_view:
+            obstacles.found.append(f"{name} is a view, not a table")
+            obstacles.remedies.append(self._rename("VIEW", table, tables, "view"))
+            return
+        missing = [
+            one for one in needed if not needed[one].get("nullable", True) and self._fold(one) not in table.columns
+        ]
+        if missing:
+            # A column that must not be NULL cannot be added to a table: the table is made anew.
+            obstacles.found.append(f"{name} has no column {', '.join(missing)}")
+            obstacles.remedies.append(self._rename("TABLE", table, tables, "before"))
+            return
+        if not types_matter:
+            return
+        conflicts = [(found, hint) for found, hint in self._pairs(table, needed) if self._is_other_type(found, hint)]
+        obstacles.found += [
+            f"{name}.{one.name} is {one.kind} and must be {self._type(hint)}" for one, hint in conflicts
+        ]
+        if any(not hint.get("nullable", True) for _, hint in conflicts):
+            obstacles.remedies.append(self._rename("TABLE", table, tables, "before"))
+            return
+        taken = {*table.columns, *map(self._fold, needed)}
+        for one, _ in conflicts:
+            free = self._free(f"{one.name}_before", taken)
+            taken.add(self._fold(free))
+            obstacles.remedies.append(
+                f"ALTER TABLE {self._qualified(table)} RENAME COLUMN {self._quote(one.name)} TO {self._quote(free)};"
+            )
+        for one in self._never_filled(table, needed):
+            obstacles.found.append(f"{name}.{one.name} must not be NULL, and no field of the CRM fills it")
+            obstacles.remedies.append(
+                f"ALTER TABLE {self._qualified(table)} ALTER COLUMN {self._quote(one.name)} DROP NOT NULL;"
+            )
+
+    def _pairs(self, table: _FoundTable, needed: TTableSchemaColumns) -> Iterable[tuple[_FoundColumn, TColumnSchema]]:
+        """Yield each column of `table` that is needed, with what it is needed for."""
+        for name, hint in needed.items():
+            if (found := table.columns.get(self._fold(name))) is not None:
+                yield found, hint
+
+    def _never_filled(self, table: _FoundTable, needed: TTableSchemaColumns) -> list[_FoundColumn]:
+        names = set(map(self._fold, needed))
+        return [one for key, one in table.columns.items() if key not in names and one.is_required]
+
+    def _is_other_type(self, found: _FoundColumn, hint: TColumnSchema) -> bool:
+        kind = plain_type(found.kind)
+        if kind in TYPE_NAMES[str(hint["data_type"])] or kind == plain_type(self._type(hint)):
+            return False
+        return kind in _NAMED or self._client.capabilities.sqlglot_dialect in _FULLY_KNOWN
+
+    def _type(self, hint: TColumnSchema) -> str:
+        """Return what the warehouse calls the type of `hint`."""
+        mapper: Any = self._client.capabilities.get_type_mapper()
+        return str(mapper.to_destination_type(hint, {"name": self._pipeline, "columns": {}}))
+
+    def _repair_notes(self, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> None:
+        """Let dlt begin its notes anew if they cannot be read, or if the tables in `used` are not as they say.
+
+        They hold nothing but what the tables and the next load say too.
+        """
+        if _VERSIONS not in tables:
+            return
+        try:
+            stored = self._stored_schema()
+        except (SchemaEngineNoUpgradePathException, PipelineStateEngineNoUpgradePathException):
+            return  # written by a newer dlt: to be told, by dlt itself, and not to be overwritten
+        except DatabaseException:
+            raise
+        except Exception as error:  # base64, zlib, JSON and dlt's migrations each raise their own
+            self._begin_notes_anew(tables)
+            note = f"{self._qualified_name(_VERSIONS)} or {self._qualified_name(_STATE)}"
+            self._log(f"dlt's note of its tables, in {note}, could not be read ({error}), and is written anew.")
+            return
+        if stored is not None and (gone := self._gone(stored, tables, used)):
+            self._begin_notes_anew(tables)
+            self._log(f"Missing from the warehouse, and made anew by this load: {', '.join(gone)}.")
+
+    def _stored_schema(self) -> Schema | None:
+        """Return dlt's note of the tables, read as dlt reads it, together with its state."""
+        with suppress(DatabaseUndefinedRelation):  # one of the tables that it joins is gone: seen later
+            load_pipeline_state_from_destination(self._pipeline, self._job_client)
+        info = self._job_client.get_stored_schema(self._pipeline)
+        return Schema.from_dict(json.loads(info.schema)) if info else None
+
+    def _gone(self, stored: Schema, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> list[str]:
+        gone = []
+        for name in used:
+            noted = stored.tables.get(name)
+            if noted is None:
+                continue
+            table = tables.get(self._fold(name))
+            if table is None:
+                gone.append(name)
+                continue
+            columns = [one for one, hint in noted["columns"].items() if "data_type" in hint]
+            gone += [f"{name}.{one}" for one in columns if self._fold(one) not in table.columns]
+        return gone
+
+    def _begin_notes_anew(self, tables: Mapping[str, _FoundTable]) -> None:
+        for table, column in ((_VERSIONS, "schema_name"), (_STATE, "pipeline_name")):
+            if table in tables:
+                name, quoted = self._qualified_name(table), self._quote(column)
+                self._client.execute_sql(f"DELETE FROM {name} WHERE {quoted} = %s", self._pipeline)  # noqa: S608 - ours
+
+    def _clean_staging(self, staging: Mapping[str, _FoundTable], wanted: Mapping[str, TTableSchemaColumns]) -> None:
+        """Drop the staging tables of this load that rows cannot be written to; it makes them anew.
+
+        Rows that a broken load left in the others do not matter: dlt empties each table before it fills it.
+        """
+        if not staging:
+            return
+        versions = staging.get(_VERSIONS)
+        columns = version_table()["columns"]
+        unfit = {name for name, needed in wanted.items() if not self._is_fit(staging.get(self._fold(name)), needed)}
+        # dlt looks at the staging tables of all resources, and cannot alter a view.
+        unfit |= {table.name for table in staging.values() if table.is_view}
+        if versions and not all(self._fold(one) in versions.columns for one in columns):
+            unfit.add(_VERSIONS)
+        if not unfit:
+            return
+        with self._client.with_staging_dataset():
+            for name in sorted(unfit):
+                found = staging.get(self._fold(name))
+                if found is not None:
+                    kind = "VIEW" if found.is_view else "TABLE"
+                    self._client.execute_sql(f"DROP {kind} {self._qualified(found)}")
+            if versions and _VERSIONS not in unfit:
+                self._client.execute_sql(f"DELETE FROM {self._qualified(versions)}")  # noqa: S608 - ours
+
+    def _is_fit(self, table: _FoundTable | None, needed: TTableSchemaColumns) -> bool:
+        if table is None or table.is_view or any(self._fold(name) not in table.columns for name in needed):
+            return False
+        pairs = list(self._pairs(table, needed))
+        return not (
+            self._never_filled(table, needed)
+            or any(self._is_other_type(one, hint) for one, hint in pairs)
+            or any(hint.get("nullable", True) and not one.nullable for one, hint in pairs)
+        )
+
+    def _rename(self, kind: str, table: _FoundTable, tables: Mapping[str, _FoundTable], ending: str) -> str:
+        free = self._free(f"{table.name}_{ending}", tables)
+        return f"ALTER {kind} {self._qualified(table)} RENAME TO {self._quote(free)};"
+
+    def _free(self, name: str, taken: Collection[str]) -> str:
+        candidates = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))]
+        return next(one for one in candidates if self._fold(one) not in taken)
+
+    def _quote(self, name: str) -> str:
+        return self._client.escape_column_name(name)
+
+    def _qualified(self, table: _FoundTable) -> str:
+        return self._qualified_name(table.name)
+
+    def _qualified_name(self, name: str) -> str:
+        return self._client.make_qualified_table_name(name)
+
+
+def _columns_to_write(listing: Spooled, *, history: bool) -> dict[str, TTableSchemaColumns]:
+    """Return the columns of each table that a load of `listing` writes."""
+    hints: TTableSchemaColumns = {
+        **column_hints(listing.columns, listing.schema.names),
+        LOAD_ID: _LOAD_ID_COLUMN,
+    }
+    tables: dict[str, TTableSchemaColumns] = {listing.resource: {**hints, DELETED_AT: deleted_at_hint()}}
+    if history:
+        moments: TTableSchemaColumns = {
+            name: {"name": name, "data_type": "timestamp", "nullable": True} for name in (VALID_FROM, VALID_TO)
+        }
+        version: TColumnSchema = {"name": VERSION, "data_type": "text", "nullable": False}
+        tables[history_table(listing.resource)] = {**hints, **moments, VERSION: version}
+    return tables

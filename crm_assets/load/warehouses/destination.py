@@ -1,0 +1,145 @@
+"""Open a destination of dlt by its name: its driver, its file, its lock."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    ValueNotSecretException,
+)
+from dlt.common.configuration.resolve import resolve_configuration
+from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
+
+from crm_assets.errors import SettingError
+from crm_assets.load.warehouses.duckdb import held
+
+_SETTING = "warehouse.destination (WAREHOUSE__DESTINATION)"
+_OUR_EXTRAS = ("postgres",)
+"""Destinations that need more than dlt's own extra brings; pyproject.toml has one for each."""
+
+
+def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
+    """Return the destination `name`, with its driver imported and its settings read; nothing is connected to.
+
+    Args:
+        name: one of dlt's own, or one that is named in dlt's settings: `destination.<name>.destination_type`.
+        directory: where the file of a DuckDB goes that has no credentials: `warehouse.duckdb`, or
+            `<name>.duckdb` for one with a name of its own.
+
+    Raises:
+        SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used.
+    """
+    try:
+        destination = dlt.destination(name)
+        if _is_duckdb(destination):
+            return _duckdb(destination, name, directory)
+        _require_driver(destination, name)
+        spec: Any = destination.spec()
+        destination.configuration(spec._bind_dataset_name(dataset_name="crm"))
+    except UnknownDestinationModule as error:
+        kind = f" of the type {error.destination_type!r}" if error.destination_type else ""
+        raise SettingError(f"{_SETTING} cannot be used: dlt knows no destination {name!r}{kind}.") from None
+    except ConfigFieldMissingException as error:
+        problem = f"{', '.join(error.fields)} not set under [destination.{name}] in .dlt/secrets.toml"
+        raise SettingError(f"{_SETTING} is {name!r}, and cannot be used: {problem}.") from None
+    except ConfigurationException as error:
+        raise SettingError(f"The settings destination.{name} cannot be used: {_first_line(error)}") from None
+    return destination
+
+
+def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
+    """Return the file of a DuckDB destination, whatever its name; None for every other destination."""
+    if not _is_duckdb(destination):
+        return None
+    config = destination.configuration(DuckDbClientConfiguration()._bind_dataset_name(dataset_name="crm"))
+    return Path(config.credentials.database)
+
+
+@contextmanager
+def exclusive(
+    destination: Destination[Any, Any], *, memory_limit: str, lock_timeout: float, log: Callable[[str], None]
+) -> Iterator[None]:
+    """Keep the file of a DuckDB destination open for this process alone; of any other destination, nothing.
+
+    Args:
+        destination: any of dlt's.
+        memory_limit: what DuckDB may use, e.g. `1GB`.
+        lock_timeout: seconds to wait for another process to close the file.
+        log: told once when the waiting begins.
+
+    Raises:
+        WarehouseLocked: the file is still open elsewhere after `lock_timeout`.
+        WarehouseError: the file cannot be opened at all.
+        SettingError: `memory_limit` is not one that DuckDB takes.
+    """
+    file = duckdb_path(destination)
+    if file is None:
+        yield
+        return
+    with held(file, memory_limit=memory_limit, lock_timeout=lock_timeout, log=log):
+        yield
+
+
+def _is_duckdb(destination: Destination[Any, Any]) -> bool:
+    return _kind(destination) == "duckdb"
+
+
+def _kind(destination: Destination[Any, Any]) -> str:
+    """Return the type of `destination`, without the package that it is in."""
+    return destination.destination_type.rpartition(".")[2]
+
+
+def _duckdb(destination: Destination[Any, Any], name: str, directory: Path) -> Destination[Any, Any]:
+    key = destination.destination_name
+    sections = ("destination", key)
+    try:
+        configured = resolve_configuration(DuckDbCredentials(), sections=sections, accept_partial=True).database
+    except ValueNotSecretException:
+        # dlt refuses to read credentials from config.toml; the path of a file is no secret.
+        found: Any = dlt.config.get(f"destination.{key}.credentials")
+        path = found.get("database") if isinstance(found, dict) else found
+        if not isinstance(path, str):
+            raise
+        is_path = "://" not in path and not path.startswith(":")
+        return dlt.destination(name, credentials=str(directory.parent / path) if is_path else path)
+    if configured:
+        return destination
+    file = "warehouse" if key == "duckdb" else key
+    return dlt.destination(name, credentials=str(directory / f"{file}.duckdb"))
+
+
+def _require_driver(destination: Destination[Any, Any], name: str) -> None:
+    kind = _kind(destination)
+    try:
+        destination.client_class  # noqa: B018 - dlt imports the driver here
+    except ImportError as error:
+        raise SettingError(_missing(name, kind, _first_line(error))) from None
+    capabilities = destination.capabilities()
+    formats = list(capabilities.supported_loader_file_formats or ())
+    if "parquet" in formats and (select := capabilities.loader_file_format_selector):
+        # dlt takes parquet off the list where the ADBC driver is missing, and then fails in the middle of a load.
+        _, chosen = select("parquet", formats, table_schema={"name": "crm"})
+        if "parquet" not in chosen:
+            raise SettingError(_missing(name, kind, "no ADBC driver"))
+
+
+def _missing(name: str, kind: str, problem: str) -> str:
+    extras = metadata("dlt").get_all("Provides-Extra") or []
+    if kind in _OUR_EXTRAS:
+        remedy = f'pip install "crm_assets[{kind}]"'
+    elif kind in extras:
+        remedy = f'pip install "dlt[{kind}]"'
+    else:
+        remedy = "see dlt's documentation of it"
+    return f"{_SETTING} is {name!r}, and its driver is not installed: {problem.rstrip('.')}. Install it: {remedy}"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
