@@ -13,8 +13,6 @@ from crm_assets.sandbox.state import State
 
 PREFIX: Final = "/sandbox/"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_FAULT_FIELDS: Final = ("resource", "kind", "times", "after", "status", "body", "retry_after", "location", "pause")
-_ONE, _TWO = 1, 2
 
 
 class Refused(Exception):
@@ -55,11 +53,11 @@ def control(state: State, method: str, path: str, body: bytes) -> tuple[int, Any
     if resource not in LISTINGS:
         raise Refused(404, f"resource: unknown resource {resource[:40]!r}; known: {', '.join(LISTINGS)}", "resource")
     try:
-        if method == "POST" and len(parts) == _ONE:
+        if method == "POST" and len(parts) == 1:
             return 201, state.crm.create(resource, _object(body) if body else None)
-        if method == "PATCH" and len(parts) == _TWO:
+        if method == "PATCH" and len(parts) == 2:
             return 200, state.crm.update(resource, parts[1], **_object(body))
-        if method == "DELETE" and len(parts) == _TWO:
+        if method == "DELETE" and len(parts) == 2:
             state.crm.delete(resource, parts[1])
             return 200, {"deleted": parts[1]}
     except UnknownRecord as error:
@@ -73,15 +71,8 @@ def _faults(state: State, method: str, body: bytes) -> tuple[int, Any]:
         return 200, {"faults": []}
     if method != "POST":
         raise _no_such(method)
-    options = _object(body)
-    for name in ("resource", "kind"):
-        if not isinstance(options.get(name), str):
-            raise Refused(400, f"{name}: needed, as text", name)
-    for name in options:
-        if name not in _FAULT_FIELDS:
-            raise Refused(400, f"{name}: unknown; known: {', '.join(_FAULT_FIELDS)}", name)
     try:
-        state.faults.arm(Fault(**options))
+        state.faults.arm(Fault.of(_object(body)))
     except BadFault as error:
         raise Refused(400, str(error), error.field) from None
     return 201, {"faults": [str(fault) for fault in state.faults.on()]}

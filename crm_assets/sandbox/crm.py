@@ -9,6 +9,7 @@ from threading import RLock
 from typing import Any
 from zlib import crc32
 
+from crm_assets.sandbox.draft import id_of, index_of
 from crm_assets.sandbox.records import World
 
 
@@ -93,7 +94,7 @@ class SandboxCrm:
             position = changes.end
             if record is None:
                 record = self._world.record(resource, position)
-            changes.own[position] = deepcopy({"id": self._world.id_of(resource, position), **record})
+            changes.own[position] = deepcopy({"id": id_of(self._world.seed, resource, position), **record})
             changes.end += 1
             changes.version += 1
             return self._record(resource, position, changes.own)
@@ -154,7 +155,7 @@ class SandboxCrm:
     def _find(self, resource: str, record_id: int | str) -> int:
         changes, text = self._changes[resource], str(record_id)
         if text.isascii() and text.isdigit():
-            position = self._world.index_of(resource, int(text))
+            position = index_of(self._world.seed, resource, int(text))
             if position < changes.end and position not in changes.gone and position not in changes.own:
                 return position
         for position, record in sorted(changes.own.items()):

@@ -1,9 +1,12 @@
 """What can be made to go wrong on purpose: which answer, for which resource, when and how often."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from threading import Event, Lock
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from crm_assets.sandbox.listings import LISTINGS
 
@@ -24,8 +27,7 @@ KINDS: Final = {
 """Every kind of fault, and what the client sees."""
 EVERY_RESOURCE: Final = "*"
 
-_TIMES = re.compile(r"(?P<kind>[a-z_]+|\d+)(x(?P<times>\w+))?(@(?P<after>\w*))?")
-_OK, _LAST_STATUS = 200, 599
+_TEXT: Final = re.compile(r"(?P<resource>[^=]*)=(?P<kind>[a-z_]+|\d+)(x(?P<times>\d+))?(@(?P<after>\d+))?")
 
 
 class BadFault(ValueError):
@@ -36,7 +38,22 @@ class BadFault(ValueError):
         self.field = field
 
 
-@dataclass(frozen=True)
+def _resource(name: str) -> str:
+    if name not in LISTINGS and name != EVERY_RESOURCE:
+        raise ValueError(f"unknown resource {name!r}; known: *, {', '.join(LISTINGS)}")
+    return name
+
+
+def _kind(name: str) -> str:
+    if name not in KINDS:
+        raise ValueError(f"unknown kind {name!r}; known: {', '.join(KINDS)}, or a status such as 503")
+    return name
+
+
+_Header = Annotated[str, Field(pattern=r"^[ -~]*$")]
+
+
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True))
 class Fault:
     """One thing that goes wrong.
 
@@ -54,70 +71,49 @@ class Fault:
             sandbox set it too.
 
     Raises:
-        BadFault: a value that cannot be. It names the attribute.
+        ValidationError: a value that cannot be; names the attribute.
     """
 
-    resource: str
-    kind: str
-    times: int | None = None
-    after: int = 0
-    status: int = 503
+    resource: Annotated[str, AfterValidator(_resource)]
+    kind: Annotated[str, AfterValidator(_kind)]
+    times: Annotated[int, Field(ge=1)] | None = None
+    after: Annotated[int, Field(ge=0)] = 0
+    status: Annotated[int, Field(ge=200, le=599)] = 503
     body: str | None = None
-    retry_after: str | None = None
-    location: str = "/"
-    pause: float = 0.02
+    retry_after: _Header | None = None
+    location: _Header = "/"
+    pause: Annotated[float, Field(ge=0, le=60)] = 0.02
     release: Event = field(default_factory=Event, compare=False, repr=False)
 
-    def __post_init__(self) -> None:
-        if self.resource not in LISTINGS and self.resource != EVERY_RESOURCE:
-            raise BadFault("resource", f"unknown resource {self.resource!r}; known: *, {', '.join(LISTINGS)}")
-        if self.kind not in KINDS:
-            raise BadFault("kind", f"unknown kind {self.kind!r}; known: {', '.join(KINDS)}, or a status such as 503")
-        if self.times is not None and not _is_count(self.times, 1):
-            raise BadFault("times", f"{self.times!r} is not a number from 1")
-        if not _is_count(self.after, 0):
-            raise BadFault("after", f"{self.after!r} is not a number from 0")
-        if not _is_count(self.status, _OK) or self.status > _LAST_STATUS:
-            raise BadFault("status", f"{self.status!r} is not a status from {_OK} to {_LAST_STATUS}")
-        if isinstance(self.pause, bool) or not isinstance(self.pause, int | float) or not 0 <= self.pause <= 60:
-            raise BadFault("pause", f"{self.pause!r} is not a number of seconds from 0 to 60")
-        for name in ("body", "retry_after", "location"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (value is None and name != "location"):
-                raise BadFault(name, f"{value!r} is not text")
-        for name in ("retry_after", "location"):
-            if not (getattr(self, name) or "").isprintable():
-                raise BadFault(name, "a header is one line")
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> "Fault":
+        """Return the fault with these attributes, whatever they are.
+
+        Raises:
+            BadFault: names the first attribute that is wrong.
+        """
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadFault(str(first["loc"][0]), f"{first['msg'].removeprefix('Value error, ')}") from None
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
-        """Read a fault from `RESOURCE=KIND[xTIMES][@AFTER][,NAME=VALUE]...`
+        """Read a fault from `RESOURCE=KIND[xTIMES][@AFTER]`, such as `tickets=503`, `contacts=resetx1@3`, `*=html`.
 
         KIND is one of `KINDS` or a status; TIMES how many requests it spoils, all by default; AFTER how
-        many are answered well first; NAME one of `body`, `retry_after`, `location`, `pause`. So
-        `tickets=503`, `tickets=429x2,retry_after=1`, `contacts=resetx1@3`, `*=html`.
+        many are answered well first.
 
         Raises:
             BadFault: names the part that is wrong.
         """
-        head, *extras = text.split(",")
-        resource, equals, what = head.partition("=")
-        match = _TIMES.fullmatch(what)
-        if not equals or not match:
-            raise BadFault("fault", f"{text!r} is not RESOURCE=KIND[xTIMES][@AFTER][,NAME=VALUE]...")
-        kind = match["kind"]
-        options: dict[str, Any] = {"kind": kind}
-        if kind.isdigit():
-            options = {"kind": "status", "status": int(kind)}
-        for name in ("times", "after"):
-            if match[name] is not None:
-                options[name] = _number(name, match[name])
-        for extra in extras:
-            name, _, value = extra.partition("=")
-            if name not in ("body", "retry_after", "location", "pause"):
-                raise BadFault(name, f"unknown option of a fault, in {text!r}")
-            options[name] = _number(name, value) if name == "pause" else value
-        return cls(resource, **options)
+        match = _TEXT.fullmatch(text)
+        if not match:
+            raise BadFault("fault", f"{text!r} is not RESOURCE=KIND[xTIMES][@AFTER]")
+        kind, counts = match["kind"], {name: match[name] for name in ("times", "after") if match[name]}
+        what = {"kind": "status", "status": int(kind)} if kind.isdigit() else {"kind": kind}
+        return cls.of({"resource": match["resource"], **what, **{name: int(text) for name, text in counts.items()}})
 
     def __str__(self) -> str:
         kind = str(self.status) if self.kind == "status" else self.kind
@@ -125,11 +121,12 @@ class Fault:
         return f"{self.resource}={kind}{times}{f'@{self.after}' if self.after else ''}"
 
 
-@dataclass
 class _Armed:
-    fault: Fault
-    left: int | None
-    good_first: int
+    """A fault that is on, with the times and good answers that it has left."""
+
+    def __init__(self, fault: Fault, resource: str) -> None:
+        self.fault, self.resource = fault, resource
+        self.left, self.good_first = fault.times, fault.after
 
 
 class FaultBoard:
@@ -148,9 +145,7 @@ class FaultBoard:
             if self._closed:
                 fault.release.set()
             self._releases.add(fault.release)
-            self._armed += [
-                _Armed(replace(fault, resource=resource), fault.times, fault.after) for resource in resources
-            ]
+            self._armed += [_Armed(fault, resource) for resource in resources]
 
     def clear(self) -> None:
         """Switch every fault off, and let go of the requests that one holds."""
@@ -169,7 +164,7 @@ class FaultBoard:
     def take(self, resource: str) -> Fault | None:
         """Return the fault that spoils this request of `resource`; None if it is to be answered well."""
         with self._lock:
-            mine = [armed for armed in self._armed if armed.fault.resource == resource]
+            mine = [armed for armed in self._armed if armed.resource == resource]
             for armed in mine:
                 if not armed.good_first:
                     if armed.left is not None:
@@ -184,15 +179,7 @@ class FaultBoard:
     def on(self) -> list[Fault]:
         """Return the faults that are on, with the times and good requests that they have left."""
         with self._lock:
-            return [replace(armed.fault, times=armed.left, after=armed.good_first) for armed in self._armed]
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(name: str, text: str) -> int | float:
-    try:
-        return float(text) if name == "pause" else int(text)
-    except ValueError:
-        raise BadFault(name, f"{text!r} is not a number") from None
+            return [
+                replace(armed.fault, resource=armed.resource, times=armed.left, after=armed.good_first)
+                for armed in self._armed
+            ]

@@ -1,8 +1,6 @@
 """One connection with the sandbox: what is asked, by whom, and the answer."""
 
 from base64 import b64decode
-from contextlib import suppress
-from hmac import compare_digest
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer
 from typing import Any, Final, cast
@@ -12,10 +10,9 @@ import orjson
 
 from crm_assets.sandbox.control import Refused, check_origin, control
 from crm_assets.sandbox.crm import BadCursor
-from crm_assets.sandbox.home import page_of, summary_of
+from crm_assets.sandbox.fault_responses import OK, respond
+from crm_assets.sandbox.home import home_page
 from crm_assets.sandbox.listings import BY_PATH, Listing
-from crm_assets.sandbox.misbehaviour import OK, play
-from crm_assets.sandbox.pages import BadEnd
 from crm_assets.sandbox.state import Seen, State
 
 _JSON: Final = "application/json"
@@ -42,7 +39,8 @@ class SandboxHandler(BaseHTTPRequestHandler):
         if listing := BY_PATH.get(url.path):
             self._list(listing, dict(parse_qsl(url.query, keep_blank_values=True)))
         elif url.path == "/":
-            self._home()
+            page = home_page(self.state, f"http://127.0.0.1:{self.connection.getsockname()[1]}")
+            self.answer(OK, page.encode(), "text/html; charset=utf-8")
         else:
             self.send_error(404, f"Nothing is at {url.path[:80]}; the page at / tells what there is")
 
@@ -109,19 +107,11 @@ class SandboxHandler(BaseHTTPRequestHandler):
         """Keep quiet: `Sandbox.log` tells what was asked."""
 
     def _list(self, listing: Listing, query: dict[str, str]) -> None:
-        login = self.headers.get("Authorization")
-        self.state.traffic.note(
-            Seen(
-                listing.resource,
-                query,
-                self.headers.get("User-Agent", ""),
-                login is not None,
-                self.client_address[1],
-            )
-        )
+        port = self.client_address[1]
+        self.state.note(Seen(listing.resource, query, self.headers.get("User-Agent", ""), port))
         if self.state.latency:
             self.state.closing.wait(self.state.latency)
-        if not self._is_known(login or ""):
+        if not self._is_known(self.headers.get("Authorization", "")):
             self.answer(
                 401,
                 orjson.dumps({"error": "Login refused: e-mail or API key is wrong."}),
@@ -137,23 +127,16 @@ class SandboxHandler(BaseHTTPRequestHandler):
                 return
             cursor = query.get(listing.cursor_param) or None
 
-        def page(bad: BadEnd | None = None) -> bytes:
-            return self.state.pages.page(listing, cursor, limit, bad)
+        def page(kind: str | None = None) -> bytes:
+            return self.state.pages.page(listing, cursor, limit, kind)
 
         try:
             if fault := self.state.faults.take(listing.resource):
-                play(fault, self, page, self.state.closing.is_set)
+                respond(fault, self, page)
             else:
                 self.answer(OK, page())
         except BadCursor as error:
             self.answer(500, orjson.dumps({"error": str(error)}))
-
-    def _home(self) -> None:
-        summary = summary_of(self.state, f"http://127.0.0.1:{self.connection.getsockname()[1]}")
-        if _JSON in self.headers.get("Accept", ""):
-            self.answer(OK, orjson.dumps(summary))
-        else:
-            self.answer(OK, page_of(summary).encode(), "text/html; charset=utf-8")
 
     def _is_known(self, login: str) -> bool:
         scheme, _, sent = login.partition(" ")
@@ -163,10 +146,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
             return False
         wanted = f"{self.state.email}:{self.state.api_key}"
         # Clients write a login in UTF-8 or, as `requests` does with text, in Latin-1.
-        ways = [wanted.encode()]
-        with suppress(UnicodeEncodeError):
-            ways.append(wanted.encode("latin-1"))
-        return scheme.lower() == "basic" and any(compare_digest(given, way) for way in ways)
+        return scheme.lower() == "basic" and given in (wanted.encode(), wanted.encode("latin-1", "backslashreplace"))
 
     def _body(self) -> bytes | None:
         """Return what was sent with the request, so that the next one on the connection is found."""

@@ -2,7 +2,7 @@
 
 from html import escape
 from string import Template
-from typing import Any, Final
+from typing import Final
 
 from crm_assets.sandbox.listings import LISTINGS
 from crm_assets.sandbox.state import State
@@ -60,30 +60,19 @@ curl -X DELETE $base_url/sandbox/deals/981</pre>
 """)
 
 
-def summary_of(state: State, base_url: str) -> dict[str, Any]:
-    """Return what the page tells, as data. A login of the user's own is not told."""
-    return {
-        "sandbox": "crm_assets",
-        "base_url": base_url,
-        "records": {resource: state.crm.count(resource) for resource in LISTINGS},
-        "login": {"email": state.email, "api_key": state.api_key} if state.login_is_public else None,
-        "faults": [str(fault) for fault in state.faults.on()],
-    }
-
-
-def page_of(summary: dict[str, Any]) -> str:
-    """Return the page as HTML."""
-    login = summary["login"]
-    told = "The e-mail and API key that it was started with."
-    if login:
-        told = f"E-mail <code>{escape(login['email'])}</code>, API key <code>{escape(login['api_key'])}</code>."
-    items = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in summary["faults"])
+def home_page(state: State, base_url: str) -> str:
+    """Return the page as HTML. A login of the user's own is not told."""
+    told, user = "The e-mail and API key that it was started with.", "EMAIL:API_KEY"
+    if state.login_is_public:
+        told = f"E-mail <code>{escape(state.email)}</code>, API key <code>{escape(state.api_key)}</code>."
+        user = f"{state.email}:{state.api_key}"
+    items = "".join(f"<li><code>{escape(str(fault))}</code></li>" for fault in state.faults.on())
     return _PAGE.substitute(
-        rows="\n".join(_row(resource, count) for resource, count in summary["records"].items()),
+        rows="\n".join(_row(resource, state.crm.count(resource)) for resource in LISTINGS),
         login=told,
-        user=f"{login['email']}:{login['api_key']}" if login else "EMAIL:API_KEY",
+        user=user,
         faults=f'<ul class="bad">{items}</ul>' if items else "<p>None is on: every answer is a good one.</p>",
-        base_url=escape(summary["base_url"]),
+        base_url=escape(base_url),
     )
 
 

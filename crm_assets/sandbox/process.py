@@ -4,8 +4,9 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from tempfile import TemporaryFile
-from typing import Final
+from typing import IO, Final, cast
+
+import orjson
 
 from crm_assets.sandbox.server import API_KEY, DEFAULT_SEED, EMAIL
 from crm_assets.sandbox.service import ANNOUNCEMENT
@@ -40,41 +41,30 @@ def sandbox_process(
         latency: seconds before each listing is answered.
         port: where it listens; 0 for any free port.
         email: username of the login.
-        api_key: password of the login. Other users of this machine can see it: use no real one.
+        api_key: password of the login.
 
     Raises:
         SandboxFailed: it did not start; says why.
     """
-    options = [f"--port={port}", f"--seed={seed}", f"--latency={latency}", f"--email={email}", f"--api-key={api_key}"]
-    options += [f"--count={resource}={count}" for resource, count in (counts or {}).items()]
-    options += [f"--fault={fault}" for fault in faults]
-    with TemporaryFile() as said:
-        child = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "crm_assets.sandbox", "--with-parent", *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-            start_new_session=True,
-        )
+    options = {"counts": counts, "faults": list(faults), "seed": seed, "latency": latency, "port": port}
+    line = orjson.dumps({**options, "email": email, "api_key": api_key}).decode()
+    with subprocess.Popen(
+        [sys.executable, "-m", "crm_assets.sandbox"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        stdin, stdout = cast(IO[str], child.stdin), cast(IO[str], child.stdout)
         try:
-            line = child.stdout.readline() if child.stdout else ""
-            if not line.startswith(ANNOUNCEMENT):
-                _end(child)
-                said.seek(0)
-                raise SandboxFailed(said.read().decode(errors="replace").strip() or "The sandbox did not start.")
-            yield line.removeprefix(ANNOUNCEMENT).strip()
+            print(line, file=stdin, flush=True)
+            said = stdout.readline().strip()
+            if not said.startswith(ANNOUNCEMENT):
+                raise SandboxFailed(said or "The sandbox did not start.")
+            yield said.removeprefix(ANNOUNCEMENT)
         finally:
-            _end(child)
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    if child.stdin and not child.stdin.closed:
-        child.stdin.close()
-    try:
-        child.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    if child.stdout:
-        child.stdout.close()
+            stdin.close()
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()

@@ -1,48 +1,67 @@
 """Made-up records: one pure function from seed, resource and number to a record, with the CRM's habits.
 
-The makers say what is particular to a resource, in plain values. Everything else comes from the
-model by type, and the same types decide how a value is written: a number as text now and then,
-a time in the model's unit.
+The models say which fields there are and of what type; `details` has only what must agree between fields.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Final
+from datetime import datetime
+from functools import cache, partial
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+from typing_extensions import is_typeddict
 
 from crm_assets.models import MODELS
-from crm_assets.models.record import DataType, data_type_of
-from crm_assets.sandbox import helpdesk, people, sales
+from crm_assets.models.record import Contains, Limits, Planned, Reference, data_type_of, marks_of
+from crm_assets.models.shapes import NoteReference, RelatedContact, User
+from crm_assets.models.values import to_timestamp
+from crm_assets.sandbox.details import DETAILS, mention, title_of
 from crm_assets.sandbox.draft import Draft
-from crm_assets.sandbox.ids import id_of, index_of
-from crm_assets.sandbox.words import PHRASES
+from crm_assets.sandbox.words import UNDECLARED, WORDS
+
+Fill = Callable[[Draft], Any]
+Change = Callable[[Any], Any]
 
 _ABSENT: Final = object()
-_Maker = Callable[[Draft], dict[str, Any]]
-_Fill = Callable[[Draft], Any]
-_Write = Callable[[Draft, Any], Any] | None
-
-_MAKERS: dict[str, _Maker] = {
-    "contacts": people.contact,
-    "companies": people.company,
-    "deals": sales.deal,
-    "notes": sales.note,
-    "tasks": sales.task,
-    "events": sales.event,
-    "milestone": sales.milestone,
-    "campaigns": sales.campaign,
-    "documents": sales.document,
-    "ticket_filters": helpdesk.ticket_filter,
-    "tickets": helpdesk.ticket,
+_FIRM: Final = (
+    "id",
+    "count",
+    "created_time",
+    "properties",
+    "name",
+    "subject",
+    "title",
+    "status",
+    "milestone",
+    "milestones",
+)
+"""Fields that are never missing or null: without them a record says nothing to the person who looks at it."""
+_MENTIONS: Final = {"contacts": "contacts", "deals": "deals", "notes": "notes", "relatedContacts": "contacts"}
+"""Lists of mentions, and of which resource."""
+_BY_NAME: Final[dict[str, Fill]] = {
+    "id": lambda draft: draft.id,
+    "count": lambda draft: _ABSENT if draft.index else draft.counts[draft.resource],
+    "owner_id": lambda draft: draft.user()["id"],
+    "viewer_id": lambda draft: draft.user()["id"],
+    "custom_data": lambda draft: draft.pick(([], [{"name": "Region", "value": "EMEA"}])),
+    "products": lambda draft: draft.pick(([], [{"name": "licence", "qty": 2, "price": 49.5}])),
+    "trashed_time": lambda draft: 0 if draft.below(20) else draft.updated,
+    "restored_time": lambda draft: 0 if draft.below(20) else draft.updated,
+    "entity_type": lambda draft: MODELS[draft.resource].__name__.lower(),
+    "created_time": lambda draft: draft.created,
+    "updated_time": lambda draft: draft.updated,
+    "last_updated_time": lambda draft: draft.updated,
 }
-_EXTRAS: dict[str, _Maker] = {
-    "contacts": people.contact_extras,
-    "deals": sales.deal_extras,
-    "tickets": helpdesk.ticket_extras,
+_BY_TYPE: Final[dict[Any, Fill]] = {
+    bool: lambda draft: not draft.below(4),
+    int: lambda draft: draft.below(6),
+    float: Draft.amount,
+    str: lambda draft: draft.pick(WORDS["phrases"]),
+    datetime: lambda draft: draft.since(draft.created) if draft.below(2) else 0,
+    User: Draft.user,
 }
-_FIRM = frozenset({"id", "created_time", "properties", "name", "subject", "title", "status", "milestone", "milestones"})
-"""Fields that are always there: without them a record says nothing to the person who looks at it."""
 
 
 @dataclass(frozen=True)
@@ -57,76 +76,131 @@ class World:
     def record(self, resource: str, index: int) -> dict[str, Any]:
         """Return record number `index` of `resource`; beyond the count, one that was created later."""
         draft = Draft(self.seed, self.counts, resource, index)
-        maker, extras = _MAKERS.get(resource), _EXTRAS.get(resource)
-        particular = maker(draft) if maker else {}
-        record: dict[str, Any] = {}
-        plan, soft = _plan(resource)
-        for field, fill, write in plan:
-            value = particular[field] if field in particular else fill(draft)
+        record, details = draft.record, DETAILS[resource](draft) if resource in DETAILS else {}
+        fields, changes = _plan(resource)
+        for field, fill, write in fields:
+            value = details[field] if field in details else fill(draft)
             if value is not _ABSENT:
-                record[field] = value if write is None or value is None else write(draft, value)
-        for _ in range(draft.below(3)):
-            record[draft.pick(soft)] = None
-            record.pop(draft.pick(soft), None)
-        if "count" in record:
-            record["count"] = self.counts[resource]
-        return {**record, **extras(draft)} if extras and self.undeclared else record
-
-    def id_of(self, resource: str, index: int) -> int:
-        """Return the identifier of record number `index`."""
-        return id_of(self.seed, resource, index)
-
-    def index_of(self, resource: str, number: int) -> int:
-        """Return the number of the record with that identifier; far beyond any count if there is none."""
-        return index_of(self.seed, resource, number)
+                record[field] = write(value) if write else value
+        for _ in range(draft.below(4)):
+            field, change = draft.pick(changes)
+            if field in record:
+                record[field] = change(record[field])
+                if record[field] is _ABSENT:
+                    del record[field]
+        for field, options in UNDECLARED.get(resource, {}).items() if self.undeclared else ():
+            if not draft.below(6):
+                record[field] = draft.pick(options)
+        return record
 
 
 @cache
-def _plan(resource: str) -> tuple[tuple[tuple[str, _Fill, _Write], ...], tuple[str, ...]]:
+def _plan(resource: str) -> tuple[list[tuple[str, Fill, Change | None]], list[tuple[str, Change]]]:
+    """Return how each field of `resource` is filled and written, and what else may become of it."""
     model = MODELS[resource]
-    types = {field: data_type_of(model, field) for field in model.model_fields}
-    plan = tuple((field, _BY_NAME.get(field) or _FILL[kind.name], _written(kind)) for field, kind in types.items())
-    return plan, tuple(field for field in types if field not in _FIRM and field != "count")
+    fields: list[tuple[str, Fill, Change | None]] = []
+    changes: list[tuple[str, Change]] = []
+    hints = get_type_hints(model)
+    for field in model.model_fields:
+        kind = data_type_of(model, field)
+        fill = _fill(resource, field, hints[field], marks_of(model, field))
+        fields.append((field, fill, _in_milliseconds if kind.unit == "ms" else None))
+        changes += [(field, change) for change in _CHANGES.get(kind.name, ())]
+        if field not in _FIRM:
+            changes += [(field, lambda _: None), (field, lambda _: _ABSENT)]
+    return fields, changes
 
 
-_BY_NAME: dict[str, _Fill] = {
-    "id": lambda draft: draft.id,
-    "count": lambda draft: _ABSENT if draft.index else 0,
-    "created_time": lambda draft: draft.created,
-    "uploaded_time": lambda draft: draft.created,
-    "updated_time": lambda draft: draft.updated,
-    "last_updated_time": lambda draft: draft.updated,
+def _fill(owner: str, name: str, kind: Any, marks: Sequence[Any] = ()) -> Fill:
+    """Return what fills a field of a model, or a key of a nested shape."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = get_args(kind)[0]
+    target = next(
+        (mark.resource for mark in marks if isinstance(mark, Reference)), re.sub("(_ids?)?$", "s", name, count=1)
+    )
+    if options := WORDS.get(f"{owner}.{name}") or WORDS.get(name):
+        in_turn = "{}" in options[0]
+        return partial(_in_turn, f"{owner}.{name}") if in_turn else lambda draft: draft.pick(options)
+    if target in MODELS and name.endswith("_ids"):
+        return lambda draft: draft.linked_ids(target)
+    if target in MODELS:
+        return lambda draft: next((kind(one) for one in draft.linked_ids(target)), None)
+    if owner in MODELS and name in _MENTIONS:
+        return _mentions(_MENTIONS[name], get_args(kind)[0])
+    return _BY_NAME.get(name) or _text_of(owner, name) or next(filter(None, map(_by_mark, marks)), _by_type(kind))
+
+
+def _in_turn(field: str, draft: Draft) -> str:
+    return title_of(draft.seed, field, draft.index)
+
+
+def _text_of(owner: str, name: str) -> Fill | None:
+    """Return what says as text what another field says: priorityName, sourceFrom, is_favoriteString."""
+    base = re.sub("(String|Name|From)$", "", name)
+    if owner not in MODELS or base == name or base not in MODELS[owner].model_fields:
+        return None
+    return lambda draft: str(draft.record[base]).replace("_", " ").capitalize()
+
+
+def _by_mark(mark: Any) -> Fill | None:
+    match mark:
+        case Planned():
+            return Draft.planned
+        case Contains(piece=piece):
+            return lambda draft: f"user{draft.below(1000)}{piece}mail.example"
+        case Limits(low=low, high=high):
+            least, numbers = int(low or 0), 20_000_000 if high is None else int(high) + 1
+            return lambda draft: least + draft.wide(numbers - least)
+    return None
+
+
+def _by_type(kind: Any) -> Fill:
+    if kind in _BY_TYPE:
+        return _BY_TYPE[kind]
+    if is_typeddict(kind):
+        return _shape(kind)
+    element = next(iter(get_args(kind)), None)
+    one = _shape(element) if is_typeddict(element) else None
+    return lambda draft: [one(draft)] if one and not draft.below(4) else []
+
+
+@cache
+def _shape(shape: Any) -> Fill:
+    keys = [(key, _fill_of_key(shape, key, kind)) for key, kind in get_type_hints(shape).items()]
+    return lambda draft: {key: fill(draft) for key, fill in keys}
+
+
+def _fill_of_key(shape: Any, key: str, kind: Any) -> Fill:
+    if kind is int and "time" in key.lower():
+        time = _fill(shape.__name__, key, datetime)
+        return time if shape in (NoteReference, RelatedContact) else lambda draft: time(draft) * 1000
+    fill = _fill(shape.__name__, key, kind)
+    return (lambda _: "") if fill is _BY_TYPE[str] and not key.endswith(("text", "description")) else fill
+
+
+def _mentions(resource: str, shape: Any) -> Fill:
+    if shape not in (NoteReference, RelatedContact):
+        return lambda draft: [mention(draft, resource, index) for index in draft.linked(resource)]
+    rest = _shape(shape)
+    return lambda draft: [rest(draft) | mention(draft, resource, index) for index in draft.linked(resource)[:1]]
+
+
+def _in_milliseconds(moment: int) -> int:
+    return moment * 1000 + moment % 1000
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _iso(value: Any) -> Any:
+    moment = to_timestamp(value) if value else None
+    return moment.isoformat() if moment else value
+
+
+_CHANGES: Final[dict[str, tuple[Change, ...]]] = {
+    "bigint": (_text,),
+    "double": (_text,),
+    "timestamp": (_text, _iso),
 }
-_FILL: dict[str, _Fill] = {
-    "bigint": lambda draft: draft.below(1000),
-    "bool": lambda draft: draft.one_in(4),
-    "double": lambda draft: draft.amount(10_000),
-    "json": lambda draft: [],
-    "text": lambda draft: draft.pick(PHRASES),
-    "timestamp": lambda draft: draft.since_or_never(draft.created),
-}
-
-
-def _written(kind: DataType) -> _Write:
-    if kind.name == "timestamp":
-        return _milliseconds if kind.unit == "ms" else _seconds
-    return {"bigint": Draft.loose, "double": _double}.get(kind.name)
-
-
-def _double(draft: Draft, value: float) -> float | str:
-    return f"{value:.2f}" if draft.one_in(12) else value
-
-
-def _seconds(draft: Draft, moment: int) -> int | str:
-    if not draft.one_in(20):
-        return moment
-    return str(moment) if draft.below(3) or moment <= 0 else datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def _milliseconds(draft: Draft, moment: int) -> int | str:
-    number = moment * 1000 + moment % 1000
-    if not draft.one_in(20):
-        return number
-    if draft.below(3) or moment <= 0:
-        return str(number)
-    return f"{datetime.fromtimestamp(number / 1000, UTC):%Y-%m-%dT%H:%M:%S}.{number % 1000:03}Z"
+"""How a value may arrive otherwise than as a number."""

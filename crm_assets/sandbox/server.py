@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
-from threading import Lock, Thread
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,6 +25,8 @@ EMAIL: Final = "sandbox@example.com"
 API_KEY: Final = "sandbox-key"
 """The usual login. Public: it opens nothing but made-up records on this machine."""
 _LAST_PORT: Final = 65_535
+_POLL: Final = 0.02
+"""Seconds in which it notices that it is to stop."""
 
 
 class Sandbox:
@@ -60,8 +62,6 @@ class Sandbox:
     ) -> None:
         if not 0 <= port <= _LAST_PORT:
             raise ValueError(f"port: {port} is not a port, 0 to {_LAST_PORT}")
-        if not 0 <= latency < float("inf"):
-            raise ValueError(f"latency: {latency} is not a number of seconds from 0")
         self.crm = SandboxCrm(World(seed, counts_with(counts), undeclared))
         self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency)
         self._port = port
@@ -75,7 +75,6 @@ class Sandbox:
                 why = f"port {self._port} on {HOST} cannot be used ({error.strerror}); choose another, or 0 for any"
                 raise OSError(error.errno, why) from None
             raise
-        self._server.start()
         return self
 
     def __exit__(
@@ -97,12 +96,12 @@ class Sandbox:
     @property
     def requests(self) -> Counter[str]:
         """Number of requests per resource so far, also those that were refused or spoiled."""
-        return self._state.traffic.requests
+        return self._state.requests.copy()
 
     @property
     def log(self) -> list[Seen]:
         """The latest requests, oldest first."""
-        return self._state.traffic.log
+        return list(self._state.log)
 
     def fault(self, fault: Fault | str) -> Fault:
         """Switch a fault on, given as such or in the words of `Fault.parse`; return it."""
@@ -116,66 +115,43 @@ class Sandbox:
 
 
 class _Server(ThreadingHTTPServer):
-    """Knows its connections, so that it can end each of them and wait for its thread."""
-
-    daemon_threads = True
+    daemon_threads = False  # `server_close` waits only for others
     request_queue_size = 128
 
     def __init__(self, port: int, state: State) -> None:
         self.state = state
-        self._open: dict[socket.socket, Thread] = {}
-        self._lock = Lock()
-        self._accepting = Thread(target=self._accept, name="sandbox", daemon=True)
+        self._open: set[socket.socket] = set()
         super().__init__((HOST, port), SandboxHandler)
+        self._accepting = Thread(target=self.serve_forever, args=(_POLL,), name="sandbox", daemon=True)
+        self._accepting.start()
 
     def server_bind(self) -> None:
         """Bind without asking the name service what this machine is called."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
-    def start(self) -> None:
-        """Begin to accept connections."""
-        self._accepting.start()
-
     def stop(self) -> None:
         """End every connection; return when no thread is left."""
         self.state.closing.set()
         self.state.faults.close()
-        # A connection wakes the accepting thread at once, where `shutdown` would wait for its next poll.
-        with socket.create_connection((HOST, self.server_port)):
-            self._accepting.join()
+        self.shutdown()
+        self._accepting.join()
+        for connection in list(self._open):
+            with suppress(OSError):  # the client may have been quicker
+                connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
-        with self._lock:
-            connections = list(self._open.items())
-        for connection, thread in connections:
-            _hang_up(connection)
-            thread.join()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve one connection in a thread of its own."""
-        thread = Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
-        with self._lock:
-            self._open[request] = thread
-        thread.start()
+        self._open.add(request)
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                del self._open[request]
+    def shutdown_request(self, request: Any) -> None:
+        """End one connection."""
+        self._open.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing about clients that hang up."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
-
-    def _accept(self) -> None:
-        while not self.state.closing.is_set():
-            self.handle_request()
-
-
-def _hang_up(connection: socket.socket) -> None:
-    with suppress(OSError):  # the client may have been quicker
-        connection.shutdown(socket.SHUT_RDWR)

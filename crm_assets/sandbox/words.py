@@ -1,182 +1,102 @@
 """The words that made-up records consist of. Nobody here exists; mail domains end in `.example`."""
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
 
-class Name(NamedTuple):
-    """A name as its bearer writes it, and as an e-mail address does."""
-
-    written: str
-    plain: str
-
-
 class Place(NamedTuple):
-    """Where some people live: their names, towns and telephone code, and what a company is there."""
+    """Where some people live: what they are called, and what a company is called there."""
 
-    first: tuple[Name, ...]
-    last: tuple[Name, ...]
-    towns: tuple[str, ...]
     country: str
     dial: str
     company: str
+    towns: list[str]
+    first: list[str]
+    last: list[str]
 
 
-def _name(word: str) -> Name:
-    written, _, plain = word.partition("/")
-    folded = normalize("NFKD", plain or written).encode("ascii", "ignore").decode().lower()
-    return Name(written.replace("_", " "), "".join(filter(str.isalnum, folded)))
+_PLACES = """\
+United Kingdom|+44 20|{} Ltd|London Leeds Cardiff|Oliver Amelia Isla Harry Ava Emily Thomas|Smith Jones O'Brien MacLeod
+Deutschland|+49 30|{} GmbH|Berlin München Köln|Jürgen Anna Käthe Björn Marie-Luise Felix|Müller Groß Köhler Schröder
+France|+33 1|{} S.A.|Paris Orléans Besançon|Zoé Léa François Hélène Noël Élodie Inès|Lefèvre Dubois Château D'Arc
+Polska|+48 22|{} Sp. z o.o.|Łódź Kraków Gdańsk|Łukasz Zofia Małgorzata Paweł Agnieszka|Wójcik Kowalski Dąbrowska Król
+España|+34 91|{} S.L.|Málaga Cádiz Sevilla|Lucía Álvaro Begoña Íñigo José Núria|Núñez Fernández Ibáñez García Peña
+Ελλάδα|+30 21|{} A.E.|Αθήνα Θεσσαλονίκη|Ελένη Γιώργος Νίκος Μαρία Κώστας Σοφία|Παπαδόπουλος Νικολάου Γεωργίου
+中国|+86 21|{}有限公司|上海 北京 深圳 成都|伟 芳 秀英 敏 静 强 丽 雨桐|王 李 张 刘 陈 杨 欧阳 黄
+日本|+81 3|株式会社{}|東京 大阪 横浜|陽菜 蓮 さくら 大輔 結衣 健太|佐藤 鈴木 高橋 渡辺 髙田
+India|+91 22|{} Pvt Ltd|Mumbai Chennai दिल्ली|Priya Arjun Rohan अनिका विक्रम Farhan|Sharma Patel Khan गुप्ता Nair"""
+_WORDS = """\
+stems|Nordwind|Bluebird|Aurora|Sierra|Lumière|Grünwald|Östra|Montaña|Tulip|Cobalt|Atlas|Brücke|Cedar|Fjord|Heron
+trades|Logistics|Foods|Software|Energie|Textiles|Robotics|Travel|Média|Optik|Paper|Studios|Pharma
+pipelines|Sales|Partner|Renewals
+stages|New,Prospect,Proposal,Negotiation,Won,Lost|Erstkontakt,Prüfung,Angebot,Gewonnen,Verloren|Due,Offered,Renewed,Churned
+groups|Support|Billing|Technik|日本チーム
+users|Ada Byron|Grace Murray|Hélène Dumas|Piet de Groot
+roads|High Street|Hauptstraße|Rue de l'Église|ul. Długa|Calle Mayor|中山路|MG Road|桜通り
+titles|CEO|Head of Purchasing|Geschäftsführerin|Directeur des achats|Engineer|部長
+tags|customer|lead|newsletter|VIP|Messe 2024|à rappeler|partner|churned|日本語|trial
+phrases|Asked for a call back next week.|Rückruf vereinbart.|Préfère être contactée par e-mail.|打ち合わせは来月です。|\
+Wants an offer in writing.|Said: "the price is fine, the date is not".|Sent the contract; waiting for a signature ✍️
+contacts.entity_type|contact_entity
+companies.entity_type|company_entity
+NoteReference.entity_type|note
+RelatedContact.entity_type|contact_entity
+klout_score|
+color|red|#36C|green
+colorName|WHITE|GREEN|ORANGE|RED|BLUE|YELLOW
+created_by|CUSTOMER|AGENT|SYSTEM
+last_updated_by|CUSTOMER|AGENT|SYSTEM
+priority_type|HIGH|NORMAL|LOW
+doc_type|SENDDOC
+network_type|GOOGLE|S3
+template_type|pdf
+dummy_name|Untitled
+url|https://files.sandbox.example/document.pdf
+requester_ip_address|192.0.2.1|192.0.2.77
+rules|{"nodes":[{"id":"PBXNODE","displayname":"Send e-mail"}]}
+event_type|TAG_IS_ADDED|CONTACT_IS_ADDED
+action|UNSUBSCRIBE_FROM_ALL|UNSUBSCRIBE_FROM_THIS_CAMPAIGN
+LHS|status
+CONDITION|EQUALS
+RHS|NEW|OPEN|CLOSED
+subject|Demo|Kick-off|Quarterly review|Vertragsgespräch|Lunch|Contract signing|打ち合わせ
+contacts.type|PERSON
+contacts.source|web form|import|API|trade fair|Empfehlung|phone
+companies.type|COMPANY
+tasks.type|CALL|EMAIL|FOLLOW_UP|MEETING|MILESTONE|SEND|TWEET|OTHER
+tickets.type|QUESTION|PROBLEM|INCIDENT|TASK
+tickets.subject|Cannot log in|Invoice shows the wrong amount|Passwort vergessen|App crashes on start 😟|請求書について
+tickets.priority|LOW|MEDIUM|HIGH|URGENT
+tickets.source|EMAIL|WEB_FORM|API
+CampaignStatus.status|ACTIVE|DONE
+campaigns.name|Welcome series|Spring sale|Win-back|Onboarding|Sommer-Aktion|Product news
+deals.name|{} / starter plan|{} / team licence|{} / migration|{} / Wartung|{} / データ連携
+documents.name|Offer {}|Contract {}|Rechnung {}|NDA {}|Présentation {}|見積書 {}
+events.title|Demo / {}|Kick-off / {}|Quarterly review / {}|打ち合わせ / {}
+tasks.subject|Call {}|Send the offer to {}|Prepare the demo for {}|Nachfassen bei {}|Visit {}
+ticket_filters.name|All tickets|New|My open tickets|Overdue|Spam|Unassigned|締切間近"""
 
 
-def _names(words: str) -> tuple[Name, ...]:
-    return tuple(map(_name, words.split()))
+PLACES: Final = [
+    Place(country, dial, company, towns.split(), first.split(), last.split())
+    for country, dial, company, towns, first, last in (line.split("|") for line in _PLACES.splitlines())
+]
+WORDS: Final = {name: options for name, *options in (line.split("|") for line in _WORDS.splitlines())}
+"""What a text may say, by `owner.field` or by the field alone; an owner is a resource or a nested shape.
+
+`{}` stands for the name of a company, and for taking turns rather than chances.
+"""
+UNDECLARED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
+    "contacts": {"x_newsletter": (True, False, "yes"), "customScore": (7.5, "33.1", 71, None)},
+    "deals": {"forecastCategory": ("commit", "best case", "omitted", 3)},
+    "tickets": {"satisfaction": ({"rating": 4}, {"rating": "5", "comment": "Danke"}, [3], 2)},
+}
+"""Fields that no model declares."""
 
 
-def _place(first: str, last: str, towns: str, country: str, dial: str, company: str) -> Place:
-    return Place(_names(first), _names(last), tuple(towns.split(", ")), country, dial, company)
-
-
-PLACES = (
-    _place(
-        "Oliver Amelia George Isla Harry Ava Jack Emily Charlie Sophie Thomas Grace",
-        "Smith Jones Taylor Brown Williams Wilson Davies O'Brien Evans Walker Wright MacLeod",
-        "London, Leeds, Cardiff, Edinburgh, Bristol",
-        "United Kingdom",
-        "+44 20",
-        "{} Ltd",
-    ),
-    _place(
-        "James Mary Robert Patricia Michael Jennifer David Linda José Elizabeth Tyrone Susan",
-        "Johnson Miller García Davis Rodríguez Martínez Anderson Thomas Jackson White Harris Nguyễn/nguyen",
-        "Austin, Portland, Boston, San José, Chicago",
-        "United States",
-        "+1 512",
-        "{} Inc.",
-    ),
-    _place(
-        "Jürgen/juergen Anna Lukas Käthe/kaethe Max Sophie Björn/bjoern Hannah Jörg/joerg Lena Felix Marie-Luise",
-        "Müller/mueller Schmidt Schröder/schroeder Groß/gross Fischer Weber Köhler/koehler Wagner von_Bülow/vonbuelow",
-        "Berlin, München, Köln, Düsseldorf, Leipzig",
-        "Deutschland",
-        "+49 30",
-        "{} GmbH",
-    ),
-    _place(
-        "Zoé Léa Théo François Chloé Hélène Noël Élodie Benoît Camille Jérôme Inès",
-        "Lefèvre Martin Bernard Dubois Moreau Château Béranger Girard Lacroix D'Arc Roux Gauthier",
-        "Paris, Lyon, Orléans, Besançon, Nîmes",
-        "France",
-        "+33 1",
-        "{} S.A.",
-    ),
-    _place(
-        "Łukasz/lukasz Zofia Małgorzata/malgorzata Paweł/pawel Agnieszka Michał/michal Kasia Jiří Tereza Ondřej",
-        "Wójcik/wojcik Kowalski Dąbrowska Zieliński/zielinski Nowák Dvořák Król/krol Wiśniewska Świątek Černý",
-        "Łódź, Kraków, Gdańsk, Brno, Plzeň",
-        "Polska",
-        "+48 22",
-        "{} Sp. z o.o.",
-    ),
-    _place(
-        "Åsa/asa Søren/soeren Freja Bjørn/bjoern Ingrid Øystein/oeystein Linnéa Magnus Sólveig Päivi",
-        "Ångström Jørgensen/joergensen Lindqvist Hansen Sørensen/soerensen Nygård Þórsdóttir/thorsdottir Virtanen",
-        "Malmö, København, Tromsø, Reykjavík, Jyväskylä",
-        "Sverige",
-        "+46 40",
-        "{} AB",
-    ),
-    _place(
-        "Lucía Álvaro Begoña Íñigo João Inês Gonçalo Beatriz Andrés Núria",
-        "Núñez Fernández Ibáñez Gonçalves Araújo Peña Muñoz Conceição Ortega Puig",
-        "Málaga, A Coruña, Lisboa, Setúbal, Cádiz",
-        "España",
-        "+34 91",
-        "{} S.L.",
-    ),
-    _place(
-        "Ayşe/ayse Mehmet Çağla/cagla Emre Özlem/ozlem Barış/baris Ελένη/eleni Γιώργος/giorgos Νίκος/nikos",  # noqa: RUF001
-        "Yılmaz/yilmaz Şahin/sahin Öztürk/ozturk Çelik/celik Παπαδόπουλος/papadopoulos Νικολάου/nikolaou",  # noqa: RUF001
-        "İstanbul, İzmir, Αθήνα, Θεσσαλονίκη, Muğla",
-        "Türkiye",
-        "+90 212",
-        "{} A.Ş.",
-    ),
-    _place(
-        "伟/wei 芳/fang 秀英/xiuying 敏/min 静/jing 强/qiang 丽/li 雨桐/yutong",
-        "王/wang 李/li 张/zhang 刘/liu 陈/chen 杨/yang 欧阳/ouyang 黄/huang",
-        "上海, 北京, 深圳, 杭州, 成都",
-        "中国",
-        "+86 21",
-        "{}有限公司",
-    ),
-    _place(
-        "陽菜/hina 蓮/ren さくら/sakura 大輔/daisuke 結衣/yui 健太/kenta 지우/jiwoo 민준/minjun 서연/seoyeon",
-        "佐藤/sato 鈴木/suzuki 高橋/takahashi 渡辺/watanabe 김/kim 박/park 이/lee 髙田/takada",
-        "東京, 大阪, 横浜, 서울, 부산",
-        "日本",
-        "+81 3",
-        "株式会社{}",
-    ),
-    _place(
-        "Priya Arjun Ananya Rohan अनिका/anika विक्रम/vikram Lakshmi Siddharth Meera Farhan",
-        "Sharma Patel Iyer Reddy Khan गुप्ता/gupta Banerjee Nair Singh Chatterjee",
-        "Mumbai, Bengaluru, Chennai, नई दिल्ली, Pune",
-        "India",
-        "+91 22",
-        "{} Pvt Ltd",
-    ),
-)
-"""The places that contacts and companies come from."""
-
-STEMS = _names(
-    "Nordwind Bluebird Aurora Sierra Meridian Kestrel Lumière Grünwald/gruenwald Hokkaido Östra/oestra "
-    "Kingfisher Montaña Pálinka Tulip Saffron Juniper Cobalt Atlas Harbor Orchid Polaris Brücke/bruecke "
-    "Cedar Delta Ember Fjord Granite Heron Indigo Jade Lotus Maple 桜/sakura 龙/long Ω-Lab/omegalab Zephyr"
-)
-TRADES = _names(
-    "Logistics Foods Software Energie Textiles Biotech Robotics Travel Média Consulting Optik Paper "
-    "Finance Studios Maritime Pharma Solar Timber Ceramics Cycles"
-)
-ROADS = ("High Street", "Hauptstraße", "Rue de l'Église", "ul. Długa", "Calle Mayor", "中山路", "MG Road", "桜通り")
-TITLES = (
-    "CEO",
-    "Head of Purchasing",
-    "Geschäftsführerin",
-    "Directeur des achats",
-    "Engineer",
-    "Office manager",
-    "部長",
-)
-TAGS = ("customer", "lead", "newsletter", "VIP", "Messe 2024", "à rappeler", "partner", "churned", "日本語", "trial")
-SOURCES = ("web form", "import", "API", "trade fair", "Empfehlung", "chat", "phone")
-PRODUCTS = ("starter plan", "team licence", "annual support", "migration", "on-site training", "Wartung", "データ連携")
-COLOURS = ("WHITE", "GREEN", "ORANGE", "RED", "BLUE", "YELLOW")
-PHRASES = (
-    "Asked for a call back next week.",
-    "Wants an offer in writing, with the discount we talked about.",
-    "Met at the fair; very interested in the integration.",
-    "Rückruf vereinbart, bitte Unterlagen mitschicken.",
-    "Préfère être contactée par e-mail.",
-    "Budget is frozen until the new quarter.\nTry again then.",
-    "Sent the contract; waiting for a signature ✍️",
-    "次回の打ち合わせは来月です。",
-    'Said: "the price is fine, the date is not".',
-    "Invoice address has changed, see attachment.",
-)
-CHORES = ("Call", "Send the offer to", "Follow up with", "Prepare the demo for", "Nachfassen bei", "Visit", "Thank")
-MEETINGS = ("Demo", "Kick-off", "Quarterly review", "Vertragsgespräch", "Lunch", "Contract signing", "打ち合わせ")
-TROUBLES = (
-    "Cannot log in since this morning",
-    "Invoice shows the wrong amount",
-    "Export to CSV breaks umlauts (ä, ö, ü)",
-    "How do I add a second user?",
-    "Passwort vergessen",
-    "La page ne s'affiche plus",
-    "Mobile app crashes on start 😟",
-    "請求書について",
-    "Sync with the calendar is late",
-    "Please cancel our trial",
-)
-CAMPAIGNS = ("Welcome series", "Spring sale", "Win-back", "Onboarding", "Sommer-Aktion", "Product news", "Black Friday")
-FILES = ("Offer", "Contract", "Rechnung", "NDA", "Présentation", "見積書", "Price list")
-GROUPS = ("Support", "Billing", "Technik", "日本チーム")
+@cache
+def plain(name: str) -> str:
+    """Return `name` as an e-mail address has it; empty if it is in another script."""
+    folded = normalize("NFKD", name.casefold().replace("ł", "l")).encode("ascii", "ignore").decode()
+    return "".join(filter(str.isalnum, folded))
