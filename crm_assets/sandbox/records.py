@@ -11,11 +11,8 @@ from functools import cache, partial
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
-from typing_extensions import is_typeddict
-
 from crm_assets.models import MODELS
 from crm_assets.models.record import Contains, Limits, Planned, Reference, data_type_of, marks_of
-from crm_assets.models.shapes import NoteReference, RelatedContact, User
 from crm_assets.models.values import to_timestamp
 from crm_assets.sandbox.details import DETAILS, mention, title_of
 from crm_assets.sandbox.draft import Draft
@@ -40,12 +37,18 @@ _FIRM: Final = (
 """Fields that are never missing or null: without them a record says nothing to the person who looks at it."""
 _MENTIONS: Final = {"contacts": "contacts", "deals": "deals", "notes": "notes", "relatedContacts": "contacts"}
 """Lists of mentions, and of which resource."""
+_USERS: Final = ("owner", "assignee", "taskOwner", "domainOwner")
+"""Fields that hold a user of the CRM."""
 _BY_NAME: Final[dict[str, Fill]] = {
     "id": lambda draft: draft.id,
     "count": lambda draft: _ABSENT if draft.index else draft.counts[draft.resource],
     "owner_id": lambda draft: draft.user()["id"],
     "viewer_id": lambda draft: draft.user()["id"],
     "custom_data": lambda draft: draft.pick(([], [{"name": "Region", "value": "EMEA"}])),
+    "conditions": lambda draft: [{"LHS": "status", "CONDITION": "EQUALS", "RHS": draft.pick(("NEW", "OPEN"))}],
+    "trigger": lambda draft: {"event_type": "TAG_IS_ADDED", "is_disabled": not draft.below(4)},
+    "unsubscribe": lambda draft: {"action": "UNSUBSCRIBE_FROM_ALL", "tag": ""},
+    "viewed": lambda draft: {"viewed_time": draft.updated * 1000, "viewer_id": draft.user()["id"]},
     "products": lambda draft: draft.pick(([], [{"name": "licence", "qty": 2, "price": 49.5}])),
     "trashed_time": lambda draft: 0 if draft.below(20) else draft.updated,
     "restored_time": lambda draft: 0 if draft.below(20) else draft.updated,
@@ -60,7 +63,6 @@ _BY_TYPE: Final[dict[Any, Fill]] = {
     float: Draft.amount,
     str: lambda draft: draft.pick(WORDS["phrases"]),
     datetime: lambda draft: draft.since(draft.created) if draft.below(2) else 0,
-    User: Draft.user,
 }
 
 
@@ -112,7 +114,7 @@ def _plan(resource: str) -> tuple[list[tuple[str, Fill, Change | None]], list[tu
 
 
 def _fill(owner: str, name: str, kind: Any, marks: Sequence[Any] = ()) -> Fill:
-    """Return what fills a field of a model, or a key of a nested shape."""
+    """Return what fills a field of a model."""
     if get_origin(kind) in (Union, UnionType):
         kind = get_args(kind)[0]
     target = next(
@@ -125,9 +127,12 @@ def _fill(owner: str, name: str, kind: Any, marks: Sequence[Any] = ()) -> Fill:
         return lambda draft: draft.linked_ids(target)
     if target in MODELS:
         return lambda draft: next((kind(one) for one in draft.linked_ids(target)), None)
-    if owner in MODELS and name in _MENTIONS:
-        return _mentions(_MENTIONS[name], get_args(kind)[0])
-    return _BY_NAME.get(name) or _text_of(owner, name) or next(filter(None, map(_by_mark, marks)), _by_type(kind))
+    if name in _MENTIONS:
+        return lambda draft: [mention(draft, _MENTIONS[name], index) for index in draft.linked(_MENTIONS[name])]
+    if name in _USERS:
+        return Draft.user
+    by_type = _BY_TYPE.get(kind, lambda _: [])
+    return _BY_NAME.get(name) or _text_of(owner, name) or next(filter(None, map(_by_mark, marks)), by_type)
 
 
 def _in_turn(field: str, draft: Draft) -> str:
@@ -137,7 +142,7 @@ def _in_turn(field: str, draft: Draft) -> str:
 def _text_of(owner: str, name: str) -> Fill | None:
     """Return what says as text what another field says: priorityName, sourceFrom, is_favoriteString."""
     base = re.sub("(String|Name|From)$", "", name)
-    if owner not in MODELS or base == name or base not in MODELS[owner].model_fields:
+    if base == name or base not in MODELS[owner].model_fields:
         return None
     return lambda draft: str(draft.record[base]).replace("_", " ").capitalize()
 
@@ -152,37 +157,6 @@ def _by_mark(mark: Any) -> Fill | None:
             least, numbers = int(low or 0), 20_000_000 if high is None else int(high) + 1
             return lambda draft: least + draft.wide(numbers - least)
     return None
-
-
-def _by_type(kind: Any) -> Fill:
-    if kind in _BY_TYPE:
-        return _BY_TYPE[kind]
-    if is_typeddict(kind):
-        return _shape(kind)
-    element = next(iter(get_args(kind)), None)
-    one = _shape(element) if is_typeddict(element) else None
-    return lambda draft: [one(draft)] if one and not draft.below(4) else []
-
-
-@cache
-def _shape(shape: Any) -> Fill:
-    keys = [(key, _fill_of_key(shape, key, kind)) for key, kind in get_type_hints(shape).items()]
-    return lambda draft: {key: fill(draft) for key, fill in keys}
-
-
-def _fill_of_key(shape: Any, key: str, kind: Any) -> Fill:
-    if kind is int and "time" in key.lower():
-        time = _fill(shape.__name__, key, datetime)
-        return time if shape in (NoteReference, RelatedContact) else lambda draft: time(draft) * 1000
-    fill = _fill(shape.__name__, key, kind)
-    return (lambda _: "") if fill is _BY_TYPE[str] and not key.endswith(("text", "description")) else fill
-
-
-def _mentions(resource: str, shape: Any) -> Fill:
-    if shape not in (NoteReference, RelatedContact):
-        return lambda draft: [mention(draft, resource, index) for index in draft.linked(resource)]
-    rest = _shape(shape)
-    return lambda draft: [rest(draft) | mention(draft, resource, index) for index in draft.linked(resource)[:1]]
 
 
 def _in_milliseconds(moment: int) -> int:

@@ -78,7 +78,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_every_declared_field_is_filled_by_its_type(records: Records, resource: str) -> None:
     models = [MODELS[resource].model_validate(record) for record in records[resource]]
     assert len(models) == DEFAULT_COUNTS[resource]
-    for column in columns_of(resource):
+    for column in columns_of(MODELS[resource]):
         values = [value for model in models if (value := getattr(model, column.field)) is not None]
         assert values, column.field
         assert all(isinstance(value, dict | list) == (column.data_type.name == "json") for value in values)
@@ -86,7 +86,7 @@ def test_every_declared_field_is_filled_by_its_type(records: Records, resource: 
 
 @pytest.mark.parametrize("resource", MODELS)
 def test_a_time_is_in_the_models_unit_after_the_creation_and_not_in_the_future(records: Records, resource: str) -> None:
-    for column in columns_of(resource):
+    for column in columns_of(MODELS[resource]):
         if column.data_type.name == "timestamp" and column.field not in ("due", "close_date", "start", "end"):
             unit = 1000 if column.data_type.unit == "ms" else 1
             times = [record[column.field] for record in records[resource] if column.field in record]
