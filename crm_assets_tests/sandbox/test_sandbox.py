@@ -305,6 +305,7 @@ def test_records_can_be_created_changed_deleted_and_replaced(sandbox: Sandbox) -
     crm = sandbox.crm
     before = ask(sandbox, "/v1/deals").data[:-1]
     crm.update("deals", 5, name="New name")
+    assert ask(sandbox, "/v1/deals").data[2]["name"] == "New name"
     crm.delete("deals", "981")
     new = crm.create("deals", {"name": "Mine"})
     crm.replace("deals", 0, "not a record")
