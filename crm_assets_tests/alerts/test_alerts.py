@@ -13,7 +13,7 @@ from crm_assets.alerts.incidents import Incident, Ledger, Problem, Subject
 from crm_assets.alerts.messages import message
 from crm_assets.definitions import defs
 from crm_assets.errors import Reason
-from crm_assets.orchestration import assets
+from crm_assets.orchestration import sync
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
@@ -201,7 +201,7 @@ class TestSensor:
             raise RuntimeError("The checks are broken.")
 
         with monkeypatch.context() as inside:
-            inside.setattr(assets, "evaluate", broken)
+            inside.setattr(sync, "evaluate", broken)
             assert not materialize(["notes"]).success
         cursor = tick("alerts", instance).cursor
         assert hook.texts[0].splitlines()[0] == "*CRM: crm_all failed*"
