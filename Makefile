@@ -31,6 +31,7 @@ test: .venv/installed ## Run the tests
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
+	$(BIN)/python -m pytest -m thorough
 	cat campaign.json
 
 lint: .venv/installed ## Check style, types and the direction of imports

@@ -1,4 +1,4 @@
-"""What is loaded is a value: who is loaded, how, and where to."""
+"""An account: what is loaded, how, and where to."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ def resolve_account(
         ApiConfigError: the API is not known, or cannot be used, or lacks one of `resources`.
     """
     if not _NAME.fullmatch(name):
-        raise SettingError(f"{name!r} is not a name of an account: use lower-case letters, digits and underscores.")
+        raise SettingError(f"{name!r} is not a valid account name: use lower-case letters, digits and underscores.")
     given = {
         "api": api if isinstance(api, str) else None,
         "base_url": base_url,

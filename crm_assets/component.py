@@ -22,7 +22,7 @@ class CrmComponentScaffolder(Scaffolder[BaseModel]):
 
 def _setting(description: str, example: Any) -> dg.Resolver:
     resolver: dg.Resolver = dg.Resolver.default(
-        description=f"{description} Unset: what dlt's settings say.", examples=[example]
+        description=f"{description} Default: the value in dlt's settings.", examples=[example]
     )
     return resolver
 
@@ -49,14 +49,14 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
     dataset: Annotated[str | None, _setting("Dataset (schema) of the tables.", "crm_acme")] = None
     key_prefix: Annotated[
         str | Sequence[str] | None,
-        _setting("Prefix of the asset keys; the account's name by default.", ["raw", "acme"]),
+        _setting("Prefix of the asset keys, else the account's name.", ["raw", "acme"]),
     ] = None
     resources: Annotated[
-        Sequence[str] | None, _setting("The resources to load; all of the API by default.", ["contacts", "deals"])
+        Sequence[str] | None, _setting("The resources to load, else all of the API.", ["contacts", "deals"])
     ] = None
     cadences: Annotated[
         Mapping[str, str] | None,
-        _setting("`frequent` or `daily`, by resource, where the API says otherwise.", {"deals": "daily"}),
+        _setting("`frequent` or `daily`, by resource, overriding the API's.", {"deals": "daily"}),
     ] = None
     sync: Annotated[
         Mapping[str, Any] | None,
@@ -79,9 +79,7 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
     ] = None
     data_dir: Annotated[
         str | None,
-        _setting(
-            "Folder for locks, unfinished listings and the DuckDB file; in `DAGSTER_HOME` by default.", "/data/crm"
-        ),
+        _setting("Folder for locks, unfinished listings and the DuckDB file, else one in `DAGSTER_HOME`.", "/data/crm"),
     ] = None
 
     @classmethod

@@ -206,26 +206,30 @@ class AccountSettings(_OfTheAccount):
 
     section: ClassVar[str] = "sources"
 
-    allow_http: bool = Field(False, description="Whether login and data may go to another machine unencrypted.")
+    allow_http: bool = Field(
+        False, description="Allow plain HTTP to other machines. Login and data are then unencrypted."
+    )
     base_url: Annotated[str, AfterValidator(_address)] | None = Field(
-        None, description="Address of the CRM, or `sandbox` for the CRM on loopback that comes with the project."
+        None, description="URL of the CRM, or `sandbox` for the one on loopback that comes with the project."
     )
     api: str = Field("v1", description="Name of the CRM's API.")
-    resources: Names = Field((), description="The resources to load; all of the API if none is named.")
+    resources: Names = Field((), description="Resources to load. Default: all resources of the API.")
     cadences: dict[str, Cadence] = Field(
         {}, description="How often a resource is loaded, where the API says otherwise."
     )
-    key_prefix: Names = Field((), description="Prefix of the asset keys; the account's name if there is none.")
+    key_prefix: Names = Field((), description="Prefix of the asset keys. Default: the account's name.")
     data_dir: Path | None = Field(None, description="Folder for the files of runs and for the DuckDB file.")
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="Records per page, 1 to 10,000. Unset: the limit that the API names, 100."
     )
-    answer_seconds: Annotated[float, Field(gt=0)] = Field(300.0, description="Seconds that one response may take.")
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="Time limit for one complete response, in seconds."
+    )
     answer_bytes: Annotated[int, Field(ge=1)] = Field(
-        128 << 20, description="The largest response that is read, in bytes, decompressed."
+        128 << 20, description="Maximum size of a response, in bytes after decompression."
     )
     listing_seconds: Annotated[float, Field(gt=0)] = Field(
-        21_600.0, description="Seconds after which a listing that has not ended is given up."
+        21_600.0, description="Time limit for one complete listing, in seconds."
     )
 
     @field_validator("base_url")
@@ -233,7 +237,7 @@ class AccountSettings(_OfTheAccount):
     def _is_encrypted(cls, value: str | None, info: ValidationInfo) -> str | None:
         parts = urlsplit(value or "")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK and not info.data.get("allow_http"):
-            raise ValueError("http:// would show the login to everybody in between; use https://, or set allow_http")
+            raise ValueError("http:// would send the login unencrypted; use https://, or set allow_http")
         return value
 
 
@@ -263,7 +267,7 @@ class WarehouseSettings(Settings):
         "1GB", description="Memory that DuckDB may use during a load, e.g. `800MB`. DuckDB only."
     )
     lock_timeout: Annotated[float, Field(ge=0)] = Field(
-        300.0, description="Seconds to wait for another process to close the DuckDB file, or to finish with a table."
+        300.0, description="Seconds to wait for another process to release the DuckDB file or a table."
     )
 
 
@@ -278,14 +282,17 @@ class SyncSettings(Settings):
         "`remove` deletes it, `keep` leaves it as it is.",
     )
     delete_guard: Share = Field(
-        0.2, description="Share of a table of more than 100 rows above which a listing deletes nothing."
+        0.2,
+        description="Largest share of a table that one load may delete; beyond it, nothing "
+        "is deleted. Tables of up to 100 rows are exempt.",
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
     resume_within: Annotated[float, Field(ge=0, le=_A_WEEK)] = Field(
-        21_600.0, description="Seconds after its start during which a listing that broke off is resumed."
+        21_600.0, description="How long an interrupted listing can be resumed, in seconds from its start."
     )
     new_columns: Annotated[int, Field(ge=0)] = Field(
-        200, description="Undeclared fields of a listing that get a column each; the others share `other_fields`."
+        200,
+        description="Maximum number of undeclared fields with a column of their own; the rest go to `other_fields`.",
     )
 
 
@@ -294,9 +301,11 @@ class CheckSettings(Settings):
 
     section: ClassVar[str] = "checks"
 
-    rejected_share: Share = Field(0.01, description="Share of rejected records above which that is an error.")
+    rejected_share: Share = Field(
+        0.01, description="Share of rejected records above which the check reports an error, not a warning."
+    )
     row_count_drop: Share = Field(0.2, description="Share of its rows that a table or a listing may lose.")
-    dangling_share: Share = Field(0.05, description="Share of references that may lead nowhere.")
+    dangling_share: Share = Field(0.05, description="Largest share of references that may point to missing records.")
 
 
 class SandboxSettings(Settings):
@@ -305,7 +314,7 @@ class SandboxSettings(Settings):
     section: ClassVar[str] = "sandbox"
 
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        8765, description="Port of a sandbox that stays up: `crm-assets sandbox`, `make dev`."
+        8765, description="Port of the sandbox that `crm-assets sandbox` or `make dev` starts."
     )
 
 
@@ -314,31 +323,31 @@ class AutomationSettings(Settings):
 
     section: ClassVar[str] = "automation"
 
-    enabled: bool = Field(False, description="Whether schedules and sensors run from the start.")
+    enabled: bool = Field(False, description="Turn on schedules and sensors by default.")
     timezone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="Time zone of the crons.")
-    frequent_cron: str = Field("*/15 * * * *", description="When the frequent resources are loaded.")
-    daily_cron: str = Field("5 3 * * *", description="When the daily resources are loaded.")
+    frequent_cron: str = Field("*/15 * * * *", description="Cron expression for resources with cadence `frequent`.")
+    daily_cron: str = Field("5 3 * * *", description="Cron expression for resources with cadence `daily`.")
     watch: Names | None = Field(
         None, description="The resources whose changes start a load: a list, or names with commas. Unset: all."
     )
     change_interval: Annotated[int, Field(ge=1)] = Field(
-        60, description="Seconds between two checks for changes, at the least."
+        60, description="Minimum interval between checks for changes, in seconds."
     )
 
 
 class AlertSettings(Settings):
-    """Section `alerts`: who hears of what is wrong."""
+    """Section `alerts`: where alerts are sent."""
 
     section: ClassVar[str] = "alerts"
 
     webhook_url: Annotated[SecretStr | None, AfterValidator(_web_address)] = Field(
-        None, description="A webhook that takes what Slack takes."
+        None, description="URL of a Slack-compatible webhook."
     )
     base_url: Annotated[str, AfterValidator(_address)] = Field(
         "http://127.0.0.1:3000", description="Address of the Dagster UI, for links."
     )
     urls: Annotated[tuple[SecretStr, ...], BeforeValidator(_addresses)] = Field(
-        (), description="Addresses that Apprise knows; a list, or addresses with commas."
+        (), description="Apprise URLs: a list, or text separated by commas."
     )
 
     @classmethod

@@ -18,7 +18,10 @@ import dagster as dg
 from crm_assets_tests.conftest import run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["crm_assets_tests.runner"])
+# Also what a run imports only when it begins.
+_CONTEXT.set_forkserver_preload(
+    ["crm_assets_tests.runner", "crm_assets.orchestration.sync", "crm_assets.load.warehouse"]
+)
 
 
 @dataclass(frozen=True)

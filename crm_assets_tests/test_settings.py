@@ -85,7 +85,7 @@ def test_resources_and_cadences_narrow_what_an_account_loads(monkeypatch: pytest
     ("variables", "words"),
     [
         ({"ACCOUNTS": "crm, crm"}, "must name each account once"),
-        ({"ACCOUNTS": "Acme"}, "'Acme' is not a name of an account"),
+        ({"ACCOUNTS": "Acme"}, "'Acme' is not a valid account name"),
         (
             {"ACCOUNTS": "crm, acme", "SOURCES__ACME__WAREHOUSE__DATASET": "crm", "SOURCES__ACME__BASE_URL": "sandbox"},
             "The accounts crm and acme write into one dataset, crm_sandbox",
@@ -275,5 +275,5 @@ def test_a_login_goes_unencrypted_to_this_machine_only(
     if fine:
         assert resolve_account().crm.base_url == base_url
     else:
-        with pytest.raises(SettingError, match=r"^sources\.crm\.base_url cannot be used: http:// would show the login"):
+        with pytest.raises(SettingError, match=r"^sources\.crm\.base_url cannot be used: http:// would send the login"):
             resolve_account()

@@ -3,7 +3,7 @@
 The guide's dialect is close to dlt's `rest_api` but not the same: `extract/rest_api.py` translates it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Discriminator, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails
@@ -16,6 +16,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 Cadence = Literal["frequent", "daily"]
 """How often a resource is to be loaded; the settings `automation.<cadence>_cron` say when that is."""
+CADENCES: tuple[Cadence, ...] = get_args(Cadence)
 
 
 @with_config(_STRICT)
@@ -37,7 +38,10 @@ class SinglePage(TypedDict):
 
 @with_config(_STRICT)
 class ErrorHandler(TypedDict):
-    """Which responses are retried, how often, and after `backoff_factor * 2**(n - 1)` seconds."""
+    """Which responses are retried, how often, and after `backoff_factor * 2**(n - 1)` seconds.
+
+    Lost connections and bodies without a list are retried too. Up to half a factor is added at random.
+    """
 
     retry_on_status_codes: list[int]
     max_retries: int

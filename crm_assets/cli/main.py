@@ -26,14 +26,16 @@ EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailab
 
 AUTOMATION_ON = "Automation is on: schedules and sensors run."
 AUTOMATION_OFF = (
-    "Automation is off. On: tick all under Automation in the UI and start them, or AUTOMATION__ENABLED=true."
+    "Automation is off. To turn it on, select all under Automation in the UI and start them, "
+    "or set AUTOMATION__ENABLED=true."
 )
 
 app = typer.Typer(
     name="crm-assets",
     help="Loads a CRM into your warehouse.\n\n"
     "Exit codes: 0 all is well, 1 some data did not load, 2 a setting or an argument is wrong, 3 the CRM refused the "
-    "login, 4 the CRM is not available, 5 the warehouse refused the load, 6 the disk did, 130 you cancelled.",
+    "login, 4 the CRM is not available, 5 the warehouse refused the load, 6 a file could not be "
+    "written, 130 you cancelled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -51,9 +53,9 @@ def main() -> None:
 
 
 AccountName = Annotated[
-    str | None, typer.Option("--account", help="Name of the account; all that are configured if none is named.")
+    str | None, typer.Option("--account", help="Name of the account. Default: all configured accounts.")
 ]
-Resources = Annotated[list[str] | None, typer.Argument(help="Names of the resources; all if none is named.")]
+Resources = Annotated[list[str] | None, typer.Argument(help="Names of the resources. Default: all.")]
 
 
 @app.command()
@@ -61,10 +63,11 @@ def sync(
     resources: Resources = None,
     account: AccountName = None,
     allow_deletes: Annotated[
-        bool, typer.Option("--allow-deletes", help="Delete more rows than sync.delete_guard allows, this once.")
+        bool,
+        typer.Option("--allow-deletes", help="Apply deletes in this run even if sync.delete_guard would block them."),
     ] = False,
 ) -> None:
-    """Load the resources into the warehouse, check the tables, and print what landed and what was found.
+    """Load the resources into the warehouse, check their tables, and print the results.
 
     The run is recorded by Dagster, so `make dev` shows it too.
     """
@@ -85,7 +88,7 @@ def sync(
 
 @app.command()
 def check(resources: Resources = None, account: AccountName = None) -> None:
-    """Check the tables as they are, without loading anything, and print what was found."""
+    """Check the tables as they are, without loading anything, and print the results."""
     with _explained():
         from crm_assets.orchestration.run import run_checks
 
@@ -131,10 +134,10 @@ class ReportFormat(StrEnum):
 
 @app.command()
 def report(
-    form: Annotated[ReportFormat, typer.Option("--format", help="How to write it.")] = ReportFormat.terminal,
+    form: Annotated[ReportFormat, typer.Option("--format", help="Output format.")] = ReportFormat.terminal,
     account: AccountName = None,
-    output: Annotated[Path | None, typer.Option(help="File to write; the terminal if none is named.")] = None,
-    failures: Annotated[bool, typer.Option("--only-failures", help="Leave out what passed.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Output file. Default: print to the terminal.")] = None,
+    failures: Annotated[bool, typer.Option("--only-failures", help="Show only checks that did not pass.")] = False,
 ) -> None:
     """Show the latest results of all checks.
 
@@ -186,12 +189,12 @@ def ping(account: AccountName = None) -> None:
 @app.command()
 def sandbox(
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the setting sandbox.port if not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Two sandboxes with one seed hold the same records.")] = 1,
-    latency: Annotated[float, typer.Option(help="Seconds that each answer takes longer.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Random seed. The same seed gives the same records.")] = 1,
+    latency: Annotated[float, typer.Option(help="Extra delay of each response, in seconds.")] = 0.0,
     count: Annotated[
         list[str] | None, typer.Option(help="How many records, e.g. contacts=1000000. Repeatable.")
     ] = None,
-    fault: Annotated[list[str] | None, typer.Option(help="What goes wrong, e.g. tickets=503x2. Repeatable.")] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="Fault to simulate, e.g. tickets=503x2. Repeatable.")] = None,
 ) -> None:
     """Start the sandbox CRM alone, until Ctrl-C. Its page at / says what it holds."""
     from crm_assets.account import DEFAULT_ACCOUNT

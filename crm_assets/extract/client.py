@@ -30,8 +30,8 @@ _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
 
-_CRM_DOWN = "Nothing to fix here: run it again when the CRM is back."
-_REPORT_IT = "Its table is untouched. Report it to the CRM's support if it stays."
+_CRM_DOWN = "Run again when the CRM is available."
+_REPORT_IT = "Its table is untouched. If it keeps happening, report it to the CRM's support."
 
 
 class _Fault(Exception):
@@ -91,7 +91,7 @@ class CrmSession(requests.Session):
         try:
             return super().send(request, **options)
         except requests.TooManyRedirects:
-            raise self._bad_redirect(f"{without_userinfo(request.url)} redirects in circles") from None
+            raise self._bad_redirect(f"{without_userinfo(request.url)} redirects in a loop") from None
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.
@@ -173,7 +173,7 @@ class _RetryingAdapter(HTTPAdapter):
                 f"attempt{'s' * (attempts > 1)} in {monotonic() - started:.0f} s"
             )
             if _is_too_long(fault):
-                why += f"; it asks to be left alone for {fault.retry_after:,.0f} s"
+                why += f"; the CRM asks to wait {fault.retry_after:,.0f} s"
             if fault.answered:
                 raise self._error(UnexpectedResponse, why, _REPORT_IT, fault.status) from None
             raise self._error(CrmUnavailable, why, _CRM_DOWN, fault.status) from None
@@ -187,7 +187,7 @@ class _RetryingAdapter(HTTPAdapter):
                 response = super().send(request, stream=True, timeout=timeout, **options)
                 response._content = self._read(response)
         except DeadlineExceeded:
-            raise _Fault(f"no whole answer within {self._connection.answer_seconds:g} s") from None
+            raise _Fault(f"no complete response within {self._connection.answer_seconds:g} s") from None
         except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
             why = f"no secure connection to {without_userinfo(request.url)}: {reason_of(error)}"
             raise self._error(UnexpectedResponse, why, self._check_url) from None

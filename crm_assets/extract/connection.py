@@ -1,4 +1,4 @@
-"""Who asks the CRM, where, and how patiently."""
+"""Address, login and limits of a connection with the CRM."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256

@@ -21,7 +21,7 @@ class Deadline:
         self._socket: socket.socket | None = None
 
     def guard(self, pools: PoolManager) -> None:
-        """Deadline over all connections that `pools` will make."""
+        """Apply the deadline to every connection that `pools` opens."""
         deadline = self
 
         class Plain(HTTPConnection):

@@ -28,7 +28,7 @@ class TableFacts:
 
 
 def facts(pipeline: dlt.Pipeline, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
-    """TableStats at `tables` after the load `load_id`, each in two queries, over one connection."""
+    """Return facts about `tables` after the load `load_id`, each in two queries, over one connection."""
     with pipeline.sql_client() as client:
         found = {}
         database = client.execute_sql("SELECT current_database()")

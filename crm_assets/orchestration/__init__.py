@@ -4,8 +4,9 @@ import dagster as dg
 
 from crm_assets.account import Account
 from crm_assets.orchestration.assets import api_asset, tables_asset
-from crm_assets.orchestration.jobs import build_jobs, build_schedules
+from crm_assets.orchestration.jobs import build_jobs
 from crm_assets.orchestration.resources import build_resources
+from crm_assets.orchestration.schedules import build_schedules
 from crm_assets.orchestration.sensors import build_sensors
 
 __all__ = ["build_defs"]

@@ -10,9 +10,10 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
 from crm_assets.orchestration.checks import check_specs
-from crm_assets.orchestration.freshness import crons, freshness
+from crm_assets.orchestration.freshness import freshness
 from crm_assets.orchestration.keys import api_asset_key, api_resource, asset_key, warehouse_resource
 from crm_assets.orchestration.metadata import declared_schema
+from crm_assets.orchestration.schedules import crons
 
 OWNERS = ["team:crm"]
 

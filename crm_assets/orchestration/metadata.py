@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
-_UNDECLARED = "Not declared in the model: as the CRM sent it."
+_UNDECLARED = "Undeclared field, stored as sent."
 _ADDED = {
     LOAD_ID: "The load that last brought the row.",
-    DELETED_AT: "When a listing of the CRM first missed the record; NULL while it is there.",
+    DELETED_AT: "When the CRM first stopped listing the record; NULL while it is listed.",
 }
 
 

@@ -36,7 +36,9 @@ class CrmApi:
 class WarehouseConfig(dg.Config):
     """What a run may say about its load."""
 
-    allow_deletes: bool = Field(default=False, description="Delete, in this run, also more than `sync.delete_guard`.")
+    allow_deletes: bool = Field(
+        default=False, description="Apply deletes in this run even if `sync.delete_guard` would block them."
+    )
 
 
 @dataclass(frozen=True)

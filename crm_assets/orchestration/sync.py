@@ -79,7 +79,7 @@ def _told_to_dagster(context: dg.AssetExecutionContext, account: Account, listen
         error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
         # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
         if error.worth_retrying and context.retry_number < MAX_RETRIES:
-            listener.say(f"{error}\nTrying once more in {account.retry_pause:g} s.")
+            listener.say(f"{error}\nRetrying in {account.retry_pause:g} s.")
             raise dg.RetryRequested(MAX_RETRIES, account.retry_pause) from error
         raise failure(account, error) from error
 

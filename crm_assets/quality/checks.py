@@ -15,7 +15,7 @@ Severity = Literal["WARN", "ERROR"]
 
 @dataclass(frozen=True)
 class CheckContext:
-    """All that the checks of one table may stats at. `loads` begins with the latest."""
+    """Everything that the checks of one table can use. `loads` starts with the latest."""
 
     resource: Resource
     key: str
@@ -54,7 +54,7 @@ def schema(context: CheckContext) -> CheckOutcome:
 
 
 def nulls(context: CheckContext) -> CheckOutcome:
-    """No column that must have a value holds NULL."""
+    """Required columns contain no NULL."""
     bad = {name: count for name, count in context.stats.nulls.items() if count}
     if not bad:
         return CheckOutcome(True, "No NULL where a value must be.", counts={"nulls": 0})
@@ -65,7 +65,7 @@ def nulls(context: CheckContext) -> CheckOutcome:
 
 
 def unique_id(context: CheckContext) -> CheckOutcome:
-    """Every id stands in one row, and came once in the last listing."""
+    """Each id occurs in one row, and once in the last listing."""
     repeated = context.stats.repeated
     twice = list(context.loads[0].repeated_ids) if context.loads else []
     counts = {"repeated_rows": repeated, "repeated_in_listing": len(twice)}
@@ -100,16 +100,14 @@ def unique_id(context: CheckContext) -> CheckOutcome:
 
 
 def drift(context: CheckContext) -> CheckOutcome:
-    """The CRM sends the declared fields, no others, and with the JSON types of the load before."""
+    """The CRM sends only declared fields, with the same JSON types as in the previous load."""
     if not context.loads:
         return CheckOutcome(True, "Nothing was loaded yet.", "WARN")
     now = context.loads[0].fields
     before = _comparable(context)
     declared = {column.field for column in context.resource.columns}
     found = [(name, "is not declared") for name in now if name not in declared]
-    found += [
-        (name, "is not sent any more") for name in before if name in declared and before[name] and not now.get(name)
-    ]
+    found += [(name, "is no longer sent") for name in before if name in declared and before[name] and not now.get(name)]
     found += [
         (name, f"was {' or '.join(before[name])}, is {' or '.join(now[name])}")
         for name in now
@@ -131,7 +129,7 @@ def _comparable(context: CheckContext) -> Mapping[str, Sequence[str]]:
 
 
 def rejected(context: CheckContext) -> CheckOutcome:
-    """Every record of the last load could be a row."""
+    """No record of the last load was rejected."""
     if not context.loads:
         return CheckOutcome(True, "Nothing was loaded yet.", "WARN")
     last = context.loads[0]
@@ -154,7 +152,7 @@ def rejected(context: CheckContext) -> CheckOutcome:
 
 
 def row_count(context: CheckContext) -> CheckOutcome:
-    """The table and the listing have about as many rows as before."""
+    """Neither the table nor the listing has lost many rows."""
     rows = context.stats.rows
     if context.loads and context.loads[0].deletes_blocked:
         return _deletes_blocked(context.resource.name, context.loads[0], rows)
@@ -183,10 +181,10 @@ def row_count(context: CheckContext) -> CheckOutcome:
 
 
 def _deletes_blocked(resource: str, last: Load, rows: int) -> CheckOutcome:
-    why = "and fewer records than the CRM says" if last.short else "more than sync.delete_guard allows"
+    why = "which is shorter than the CRM says" if last.short else "more than sync.delete_guard allows"
     return CheckOutcome(
         False,
-        f"The last listing has not {last.gone:,} of the {last.rows_before:,} rows, {why}: "
+        f"{last.gone:,} of {last.rows_before:,} rows are missing from the last listing, {why}: "
         f"none was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
         "ERROR",
         {"rows": rows, "gone": last.gone, "rows_before": last.rows_before},
@@ -194,7 +192,7 @@ def _deletes_blocked(resource: str, last: Load, rows: int) -> CheckOutcome:
 
 
 def complete(context: CheckContext) -> CheckOutcome:
-    """What the last load fetched is in the table, and it is what the CRM says it has."""
+    """All rows of the last load are in the table, and their number matches the CRM's own count."""
     if not context.loads:
         return CheckOutcome(True, "Nothing was loaded yet.")
     last, stats = context.loads[0], context.stats
@@ -217,7 +215,7 @@ def complete(context: CheckContext) -> CheckOutcome:
 
 
 def ranges(context: CheckContext) -> CheckOutcome:
-    """No value is one that cannot be."""
+    """All values are plausible."""
     broken = {condition: count for condition, count in context.stats.conditions.items() if count}
     counts = {"conditions": len(context.stats.conditions), "broken": sum(broken.values())}
     if not broken:
@@ -233,7 +231,7 @@ def ranges(context: CheckContext) -> CheckOutcome:
 
 
 def references(context: CheckContext) -> CheckOutcome:
-    """Ids that refer to another table are there."""
+    """Ids that refer to another table exist there."""
     limit = context.settings.dangling_share
     found = context.stats.references
     if not found:
@@ -269,7 +267,7 @@ def checks_of(resource: Resource) -> list[str]:
 
 
 def evaluate_check(name: str, context: CheckContext) -> CheckOutcome:
-    """Return the outcome of the check `name`; on a table that is not there, that it is not."""
+    """Return the outcome of the check `name`, or a warning if the table does not exist."""
     if context.stats.exists or (name == "schema" and context.loads):
         outcome = CHECKS[name](context)
         return replace(outcome, sql=outcome.sql or _sql_of(name, context.stats))

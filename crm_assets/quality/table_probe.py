@@ -77,7 +77,7 @@ class TableProbe:
         self._dataset = dataset
 
     def measure(self, resource: Resource, last_load: str | None) -> TableStats:
-        """TableStats at the table of `resource`; `last_load` is the load that should have brought its rows."""
+        """Measure the table of `resource`; `last_load` is the load that should have brought its rows."""
         name = resource.name
         columns, columns_sql = self._columns(name), self._columns_sql(name)
         wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}

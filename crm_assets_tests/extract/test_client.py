@@ -165,7 +165,7 @@ def test_retry_after_is_waited_for(read: Read, sandbox: Sandbox) -> None:
 
 def test_a_retry_after_of_hours_is_reported_instead_of_waited_for(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "status", status=429, retry_after="7200"))
-    with pytest.raises(CrmUnavailable, match=r"after 1 attempt in .* asks to be left alone for 7,?200 s"):
+    with pytest.raises(CrmUnavailable, match=r"after 1 attempt in .* the CRM asks to wait 7,?200 s"):
         read("notes")
     assert sandbox.requests["notes"] == 1
 
@@ -193,7 +193,7 @@ def test_a_redirect_to_an_empty_address_is_refused(read: Read, sandbox: Sandbox)
 
 def test_a_redirect_in_circles_ends(read: Read, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "redirect", location="/v1/notes"))
-    with pytest.raises(UnexpectedResponse, match="redirects in circles"):
+    with pytest.raises(UnexpectedResponse, match="redirects in a loop"):
         read("notes")
 
 

@@ -111,7 +111,7 @@ def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_
     assert guarded.success
     assert row_count(guarded) == (
         False,
-        "The last listing has not 25 of the 120 rows, more than sync.delete_guard allows: none was deleted. "
+        "25 of 120 rows are missing from the last listing, more than sync.delete_guard allows: none was deleted. "
         "If that is right, allow it once: crm-assets sync deals --allow-deletes",
     )
     assert warehouse.query(GONE) == []
@@ -134,7 +134,7 @@ def test_a_listing_that_is_shorter_than_the_crm_says_deletes_nothing(
     assert told[0] == bool(flagged)
     if not flagged:
         assert told[1].startswith(
-            "The last listing has not 1 of the 20 rows, and fewer records than the CRM says: none"
+            "1 of 20 rows are missing from the last listing, which is shorter than the CRM says: none"
         )
 
 

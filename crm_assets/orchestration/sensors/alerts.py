@@ -11,9 +11,9 @@ from dagster._core.definitions.freshness import FreshnessState
 from crm_assets.account import Account
 from crm_assets.alerts.incidents import Ledger, Problem, Subject
 from crm_assets.alerts.messages import counted, message
+from crm_assets.apis.api_config import CADENCES
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.checks import check_specs
-from crm_assets.orchestration.freshness import CADENCES
 from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job
 from crm_assets.orchestration.run_history import LastLoad, last_loads, last_run
 from crm_assets.orchestration.sensors.crm_probe import sensor_status
@@ -37,7 +37,7 @@ def alerts_sensor(account: Account) -> dg.SensorDefinition:
         name=f"{account.name}_alerts",
         minimum_interval_seconds=_TICK,
         default_status=sensor_status(account),
-        description="Tells people of failed runs, failed checks and stale tables: once, and when it is over.",
+        description="Sends an alert when a run or check fails or a table is stale, and another when that is resolved.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return alert(context, account)

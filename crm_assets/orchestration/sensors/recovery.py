@@ -57,7 +57,7 @@ def recovery_sensor(account: Account) -> dg.SensorDefinition:
         job_name=main_job(account),
         minimum_interval_seconds=_TICK,
         default_status=sensor_status(account),
-        description="Loads what is missing because the CRM was down, as soon as it answers again.",
+        description="Reloads resources that failed because the CRM was down, as soon as it responds again.",
         required_resource_keys={api_resource(account)},
     )
     def recovery(context: dg.SensorEvaluationContext) -> dg.SensorResult:
