@@ -49,6 +49,7 @@ SMALL = {
 }
 
 
+@pytest.hookimpl(trylast=True)  # when those that `-m` leaves out are gone: they would shift the shares
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the long tests at the head of each worker's share, so that none begins when all others are done."""
     workers = config.workerinput["workercount"] if hasattr(config, "workerinput") else 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -221,6 +222,8 @@ def dev(
         from crm_assets.sandbox.running import sandbox_url
         from crm_assets.settings import SandboxSettings
 
+        if find_spec("dagster_webserver") is None:
+            raise SettingError('The UI is an extra: pip install "crm_assets[ui]"')
         accounts = _accounts(None)
         with instance() as history:
             reap_dead_runs(history)

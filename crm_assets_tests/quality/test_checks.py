@@ -85,7 +85,7 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         lambda crm: every_record(crm, "contacts", source=None),
         "contacts.drift",
         "WARN",
-        "source is not",
+        "source is no longer sent",
     ),
     (
         "a new field",
