@@ -108,7 +108,8 @@ def to_timestamp(value: Any) -> datetime | None:
     unit = 1000 if abs(number) >= MILLISECONDS_FROM else 1
     if not FIRST_SECOND * unit <= number <= LAST_SECOND * unit:
         raise ValueError(f"{_show(value)} is outside the years 1 to 9999")
-    return _EPOCH + timedelta(seconds=number / unit)
+    exact = int(number) if float(number).is_integer() else number  # a fraction of a float is off by a microsecond
+    return _EPOCH + (timedelta(milliseconds=exact) if unit == 1000 else timedelta(seconds=exact))
 
 
 def to_json(value: Any) -> str | None:

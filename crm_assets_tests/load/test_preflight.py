@@ -12,7 +12,7 @@ REMEDY = "and the next run loads it: "
 REMEDY_OF_ALL = "and run again: "
 
 
-def some(*cases: Any, always: int = 2) -> list[Any]:
+def some(*cases: Any, always: int = 1) -> list[Any]:
     """Return `cases`; those behind the first ones are for `make campaign`: each takes several runs."""
     rest = [one if isinstance(one, tuple) else (one,) for one in cases[always:]]
     return [*cases[:always], *(pytest.param(*one, marks=pytest.mark.thorough) for one in rest)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crm_assets.models.values import CONVERT, DataTypeName
+from crm_assets.models.values import CONVERT, DataTypeName, to_timestamp
 
 NOON = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
@@ -88,3 +88,10 @@ def test_a_long_value_is_cut_in_the_reason() -> None:
     with pytest.raises(ValueError, match=r"\.\.\. is not a whole number") as error:
         CONVERT["bigint"]("x" * 10_000)
     assert len(str(error.value)) < 200
+
+
+def test_milliseconds_are_exact_however_far_away_they_are() -> None:
+    for number in range(15_912_686_718_500, 15_912_686_718_600):
+        moment = to_timestamp(number)
+        assert moment is not None
+        assert moment.microsecond == number % 1000 * 1000
