@@ -4,10 +4,9 @@ Each error carries a `reason`: one word that a script, a sensor or an exit code 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 Reason = Literal["setting", "login", "unavailable", "data", "warehouse", "disk"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class CrmAssetsError(Exception):
