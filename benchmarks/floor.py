@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 
 from crm_assets.apis.v1 import V1
+from crm_assets.models import MODELS
 from crm_assets.models.columns import column_name, columns_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +86,7 @@ def array(data_type: str, values: list[Any]) -> pa.Array:
 
 
 def table_of(resource: str, records: list[dict[str, Any]]) -> tuple[pa.Table, dict[str, str]]:
-    types = {column.field: (column.name, column.data_type.name) for column in columns_of(resource)}
+    types = {column.field: (column.name, column.data_type.name) for column in columns_of(MODELS[resource])}
     fields = dict.fromkeys([*types, *(field for record in records for field in record)])
     arrays, sql = {}, {}
     for field in fields:
