@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import dlt
-from dlt.common.destination import Destination
+from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -48,7 +48,8 @@ class Loaded:
 
     load_id: str
     seconds: float
-    pipeline: dlt.Pipeline
+    schema: Schema
+    """The columns of the tables, as dlt has them now."""
     listings: Mapping[str, Spooled]
     """What was loaded of each resource: each record once."""
     missing: Mapping[str, MissingRows]
@@ -59,9 +60,9 @@ class Loaded:
 
 def load(
     account: Account,
-    destination: Destination[Any, Any],
+    pipeline: dlt.Pipeline,
+    client: SqlClientBase[Any],
     fetched: Sequence[Fetched],
-    directory: Path,
     *,
     allow_deletes: bool = False,
 ) -> Loaded:
@@ -71,10 +72,9 @@ def load(
 
     Args:
         account: whose tables they are, and what is done beside merging.
-        destination: any dlt SQL destination that takes parquet.
+        pipeline: a new one, whose destination takes parquet.
+        client: a connection to that destination.
         fetched: complete listings.
-        directory: where dlt keeps its files during this load. It must be new: what an earlier, broken
-            load left in dlt's directory would be loaded first, and instead. State comes from the destination.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
     Raises:
@@ -84,23 +84,20 @@ def load(
     started, moment = monotonic(), datetime.now(UTC)
     listings = [one.spooled for one in fetched]
     newest = [listing.newest() for listing in listings]
-    pipeline = open_pipeline(account, destination, directory / "dlt")
     try:
-        with pipeline.sql_client() as client:
-            missing = {listing.resource: missing_rows(client, listing) for listing in listings}
+        missing = {listing.resource: missing_rows(client, listing) for listing in listings}
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
         blocked = frozenset(() if allow_deletes else doubtful)
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
             source = _source(account, newest, blocked, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        with pipeline.sql_client() as client:
-            for listing in newest:
-                name, deletes = listing.resource, account.sync[listing.resource].deletes
-                # A row that was flagged before the setting was `remove` is not missing any more.
-                if (missing[name].missing or deletes == "remove") and name not in blocked:
-                    apply_deletes(client, name, deletes, load_id, moment)
-                if listing.rejected_rows:
-                    forget_repeated(client, name, load_id)
+        for listing in newest:
+            name, deletes = listing.resource, account.sync[listing.resource].deletes
+            # A row that was flagged before the setting was `remove` is not missing any more.
+            if (missing[name].missing or deletes == "remove") and name not in blocked:
+                apply_deletes(client, name, deletes, load_id, moment)
+            if listing.rejected_rows:
+                forget_repeated(client, name, load_id)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
         problem = explained(error, account.dataset, nothing_changed=not changes_tables)
@@ -109,19 +106,12 @@ def load(
         raise problem from error
     _clear_checkpoints(fetched)
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline, by_name, missing, blocked)
+    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, blocked)
 
 
 def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:
     for one in fetched:
         one.checkpoints.clear()
-
-
-def open_pipeline(account: Account, destination: Destination[Any, Any], directory: Path) -> dlt.Pipeline:
-    """Return the pipeline of `account`, which keeps its files in `directory`."""
-    return dlt.pipeline(
-        account.name, destination=destination, dataset_name=account.dataset, pipelines_dir=str(directory)
-    )
 
 
 def _source(account: Account, listings: Sequence[Spooled], blocked: Collection[str], moment: datetime) -> DltSource:

@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dlt.common.destination import Destination
 from dlt.common.schema import Schema
 from dlt.common.schema.exceptions import SchemaEngineNoUpgradePathException
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
@@ -22,7 +20,7 @@ from crm_assets.account import Account
 from crm_assets.errors import WarehouseError
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
-from crm_assets.load.load import REJECTED_COLUMNS, explained, open_pipeline
+from crm_assets.load.load import REJECTED_COLUMNS, explained
 from crm_assets.load.scd2 import VALID_FROM, VALID_TO, VERSION, history_table
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, column_hints, deleted_at_hint
@@ -77,11 +75,7 @@ class _Obstacles:
 
 
 def preflight(
-    account: Account,
-    destination: Destination[Any, Any],
-    directory: Path,
-    listings: Sequence[Spooled],
-    log: Callable[[str], None],
+    account: Account, client: SqlJobClientBase, listings: Sequence[Spooled], log: Callable[[str], None]
 ) -> dict[str, WarehouseError]:
     """Look at every table that a load of `listings` will write, and repair what is dlt's own.
 
@@ -91,8 +85,7 @@ def preflight(
 
     Args:
         account: whose tables they are.
-        destination: any dlt SQL destination, opened.
-        directory: where dlt may keep files meanwhile; new for each run.
+        client: any SQL destination of dlt's, opened.
         listings: what is to be loaded.
         log: told what was repaired, one line each.
 
@@ -101,15 +94,10 @@ def preflight(
 
     Raises:
         WarehouseError: no table can be loaded, because of one that each load writes; or the warehouse does not answer.
-        DiskError: a file could not be written.
     """
-    pipeline = open_pipeline(account, destination, directory)
     histories = {name for name, settings in account.sync.items() if settings.history}
     try:
-        with pipeline.destination_client() as client:
-            if not isinstance(client, SqlJobClientBase):
-                return {}
-            return _Preflight(client, account.name, log).run(listings, histories)
+        return _Preflight(client, account.name, log).run(listings, histories)
     except (DatabaseException, DestinationConnectionError) as error:
         raise explained(error, account.dataset, nothing_changed=True) from error
 

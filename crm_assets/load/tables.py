@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dlt
+from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.models.columns import LOAD_ID
 
@@ -27,30 +28,29 @@ class TableFacts:
     preview: Sequence[Sequence[Any]]
 
 
-def facts(pipeline: dlt.Pipeline, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
-    """Return facts about `tables` after the load `load_id`, each in two queries, over one connection."""
-    with pipeline.sql_client() as client:
-        found = {}
-        database = client.execute_sql("SELECT current_database()")
-        catalog = str(database[0][0]) if database else ""
-        for table in tables:
-            qualified = client.make_qualified_table_name(table)
-            columns = pipeline.default_schema.get_table_columns(table)
-            names = [name for name in columns if not name.startswith("_dlt")]
-            selected = ", ".join(client.escape_column_name(name) for name in names)
-            rows = client.execute_sql(
-                f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",  # noqa: S608 - escaped
-                load_id,
-            )
-            preview = client.execute_sql(
-                f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5"  # noqa: S608 - names are escaped
-            )
-            found[table] = TableFacts(
-                name=f"{catalog}.{client.dataset_name}.{table}",
-                rows=int(rows[0][0]) if rows else 0,
-                rows_of_load=int(rows[0][1]) if rows else 0,
-                columns=columns,
-                preview_columns=names,
-                preview=preview or [],
-            )
+def facts(client: SqlClientBase[Any], schema: Schema, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
+    """Return facts about `tables` after the load `load_id`, each in two queries."""
+    found = {}
+    database = client.execute_sql("SELECT current_database()")
+    catalog = str(database[0][0]) if database else ""
+    for table in tables:
+        qualified = client.make_qualified_table_name(table)
+        columns = schema.get_table_columns(table)
+        names = [name for name in columns if not name.startswith("_dlt")]
+        selected = ", ".join(client.escape_column_name(name) for name in names)
+        rows = client.execute_sql(
+            f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",  # noqa: S608 - escaped
+            load_id,
+        )
+        preview = client.execute_sql(
+            f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5"  # noqa: S608 - names are escaped
+        )
+        found[table] = TableFacts(
+            name=f"{catalog}.{client.dataset_name}.{table}",
+            rows=int(rows[0][0]) if rows else 0,
+            rows_of_load=int(rows[0][1]) if rows else 0,
+            columns=columns,
+            preview_columns=names,
+            preview=preview or [],
+        )
     return found

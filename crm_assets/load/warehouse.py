@@ -1,17 +1,19 @@
 """The warehouse of an account, open for one run."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from dlt.common.destination import Destination
+import dlt
+from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
 from crm_assets.extract.fetch import Fetched, Listings
-from crm_assets.load.load import Loaded, load, open_pipeline
+from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.warehouses.destination import exclusive, open_destination
 
@@ -21,32 +23,30 @@ class OpenWarehouse:
     """What one run does with its warehouse while nobody else writes there."""
 
     account: Account
-    destination: Destination[Any, Any]
-    directory: Path
-    """Where dlt keeps its files."""
+    pipeline: dlt.Pipeline
+    client: SqlJobClientBase
+    """The one connection for all that dlt does not do itself."""
     log: Callable[[str], None]
     """Told what was repaired."""
     allow_deletes: bool = False
 
-    @contextmanager
-    def sql(self) -> Iterator[SqlClientBase[Any]]:
-        """Yield a connection for SQL."""
-        with open_pipeline(self.account, self.destination, self.directory / "sql").sql_client() as client:
-            yield client
+    @property
+    def sql(self) -> SqlClientBase[Any]:
+        """The connection, for SQL."""
+        return self.client.sql_client
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
         """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
-        spooled = [one.spooled for one in listings.complete]
-        refused = preflight(self.account, self.destination, self.directory / "sql", spooled, self.log)
+        refused = preflight(self.account, self.client, [one.spooled for one in listings.complete], self.log)
         for one in listings.complete:
             if one.resource in refused:
                 one.checkpoints.clear()
         complete = [one for one in listings.complete if one.resource not in refused]
         return Listings(complete, {**listings.failed, **refused})
 
-    def load(self, fetched: list[Fetched]) -> Loaded:
+    def load(self, fetched: Sequence[Fetched]) -> Loaded:
         """Load complete listings; see `load.load`."""
-        return load(self.account, self.destination, fetched, self.directory, allow_deletes=self.allow_deletes)
+        return load(self.account, self.pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
 
 
 @contextmanager
@@ -57,16 +57,28 @@ def open_warehouse(
 
     Args:
         account: whose warehouse it is.
-        directory: where dlt keeps its files meanwhile.
+        directory: where dlt keeps its files meanwhile. It must be new: what an earlier, broken load left in
+            dlt's directory would be loaded first, and instead. State comes from the destination.
         log: told once if another process has the DuckDB file.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
 
     Raises:
         WarehouseLocked: another process kept the DuckDB file open for too long.
-        WarehouseError: the DuckDB file cannot be opened.
+        WarehouseError: the DuckDB file cannot be opened, or the warehouse does not answer.
         SettingError: the destination is not known, or its driver is missing.
     """
     settings = account.warehouse
     destination = open_destination(settings.destination, account.data_dir)
-    with exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=settings.lock_timeout, log=log):
-        yield OpenWarehouse(account, destination, directory, log, allow_deletes)
+    with (
+        exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=settings.lock_timeout, log=log),
+        ExitStack() as stack,
+    ):
+        pipeline = dlt.pipeline(
+            account.name, destination=destination, dataset_name=account.dataset, pipelines_dir=str(directory / "dlt")
+        )
+        try:
+            opening = cast(AbstractContextManager[SqlJobClientBase], pipeline.destination_client())
+            client = stack.enter_context(opening)
+        except (DatabaseException, DestinationConnectionError) as error:
+            raise explained(error, account.dataset, nothing_changed=True) from error
+        yield OpenWarehouse(account, pipeline, client, log, allow_deletes)

@@ -43,19 +43,18 @@ def evaluate(
         instance: has the record of earlier loads.
         keys: the checks to evaluate.
     """
-    with warehouse.sql() as client:
-        probe = TableProbe.of(client)
-        for resource in account.resources:
-            key = asset_key(account, resource.name)
-            names = [name for name in checks_of(resource) if dg.AssetCheckKey(key, name) in keys]
-            if not names:
-                continue
-            loads = loads_of(instance, account, resource.name)
-            stats = probe.measure(resource, loads[0].load_id if loads else None)
-            settings = account.checks[resource.name]
-            context = CheckContext(resource, key.to_user_string(), stats, probe, loads, settings)
-            for name in names:
-                yield _result(key, name, evaluate_check(name, context))
+    probe = TableProbe.of(warehouse.sql)
+    for resource in account.resources:
+        key = asset_key(account, resource.name)
+        names = [name for name in checks_of(resource) if dg.AssetCheckKey(key, name) in keys]
+        if not names:
+            continue
+        loads = loads_of(instance, account, resource.name)
+        stats = probe.measure(resource, loads[0].load_id if loads else None)
+        settings = account.checks[resource.name]
+        context = CheckContext(resource, key.to_user_string(), stats, probe, loads, settings)
+        for name in names:
+            yield _result(key, name, evaluate_check(name, context))
 
 
 def loads_of(instance: dg.DagsterInstance, account: Account, resource: str) -> list[Load]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,7 +12,6 @@ from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError
 from crm_assets.extract.fetch import Fetched, Listings, fetch
 from crm_assets.extract.progress import ProgressListener, listener_or_log
 from crm_assets.extract.working_directory import working_directory
-from crm_assets.load.load import Loaded
 from crm_assets.load.table_locks import table_locks
 from crm_assets.load.tables import facts
 from crm_assets.orchestration.checks import evaluate
@@ -21,6 +21,9 @@ from crm_assets.orchestration.resources import CrmApi, Warehouse
 from crm_assets.orchestration.run_history import failure
 from crm_assets.orchestration.run_reaper import tag_process
 from crm_assets.project import exposed_secrets
+
+if TYPE_CHECKING:
+    from crm_assets.load.warehouse import OpenWarehouse
 
 MAX_RETRIES = 1
 """How often a step tries once more what did not load because the CRM or the warehouse was busy."""
@@ -52,19 +55,18 @@ def sync(
             with warehouse.open(directory, listener.say) as opened:
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
-                    yield from _materializations(account, listings.complete, opened.load(listings.complete))
+                    yield from _materializations(opened, listings.complete)
                 yield from evaluate(account, opened, context.instance, _checks(context, account, listings))
         if listings.failed:
             raise PartialSyncError(listings.failed, _landed(context, account))
 
 
-def _materializations(
-    account: Account, fetched: Sequence[Fetched], loaded: Loaded
-) -> Iterator[dg.MaterializeResult[None]]:
-    tables = facts(loaded.pipeline, [one.resource for one in fetched], loaded.load_id)
+def _materializations(warehouse: "OpenWarehouse", fetched: Sequence[Fetched]) -> Iterator[dg.MaterializeResult[None]]:
+    loaded = warehouse.load(fetched)
+    tables = facts(warehouse.sql, loaded.schema, [one.resource for one in fetched], loaded.load_id)
     for one in fetched:
         metadata = materialization_metadata(one, loaded, tables[one.resource])
-        yield dg.MaterializeResult(asset_key=asset_key(account, one.resource), metadata=metadata)
+        yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dlt.common.configuration.resolve import resolve_configuration
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
+from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from crm_assets.errors import SettingError
 from crm_assets.load.warehouses.duckdb import held
@@ -34,13 +35,16 @@ def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
             `<name>.duckdb` for one with a name of its own.
 
     Raises:
-        SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used.
+        SettingError: dlt knows no such destination, its driver is not installed, it has no SQL, or its settings
+            cannot be used.
     """
     try:
         destination = dlt.destination(name)
         if _is_duckdb(destination):
             return _duckdb(destination, name, directory)
         _require_driver(destination, name)
+        if not issubclass(destination.client_class, SqlJobClientBase):
+            raise SettingError(f"{_SETTING} is {name!r}, which has no SQL: the tables need merges and deletes.")
         spec: Any = destination.spec()
         destination.configuration(spec._bind_dataset_name(dataset_name="crm"))
     except UnknownDestinationModule as error:
