@@ -111,10 +111,10 @@ class DiskError(CrmAssetsError):
     @classmethod
     def of(cls, error: OSError, doing: str) -> "DiskError":
         """Return what `error` of the operating system, which came up while `doing`, means for the reader."""
-        where = f" {error.filename}" if error.filename else ""
+        where = f"{error.filename}: " if error.filename else ""
         return cls(
-            f"The disk{where}: {error.strerror or error}, while {doing}. Tables that were not reached are as they "
-            "were. Free some space, or let this user write there, and run again."
+            f"{where}{error.strerror or error}, while {doing}. Tables that were not reached are unchanged. "
+            "Free some disk space, or allow this user to write there, and run again."
         )
 
 

@@ -12,7 +12,7 @@ from crm_assets.orchestration.run_history import last_loads
 from crm_assets.report.collect import collect
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, Warehouse, an_account, run_assets
+from crm_assets_tests.conftest import SMALL, Warehouse, an_account, failure_of, run_assets
 from crm_assets_tests.orchestration.test_sensors import requested, skipped, tick
 from crm_assets_tests.webhook import webhook
 
@@ -49,6 +49,20 @@ def test_each_record_is_in_the_dataset_of_its_own_account(
     for name, crm in two.crms.items():
         ids = {int(record["id"]) for record in crm.crm.records("deals")}
         assert {row[0] for row in warehouse.query(f"SELECT id FROM crm_{name}.deals")} == ids
+
+
+def test_two_accounts_that_would_overwrite_each_other_are_refused(
+    two: Two, warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    shared = {"dataset": "shared", "data_dir": two.acme.data_dir}
+    assert run_assets(instance, ["deals"], account=an_account("acme", **shared)).success
+    before = warehouse.query("SELECT * FROM shared.deals ORDER BY id")
+    failed = run_assets(instance, ["deals", "notes"], account=an_account("globex", **shared))
+    assert "shared.deals is a table of 'acme', another account or dlt pipeline" in failure_of(failed).replace('"', "")
+    assert warehouse.query("SELECT * FROM shared.deals ORDER BY id") == before
+    assert warehouse.query("SELECT count(*) FROM shared.notes") == [(SMALL["notes"],)]
+    warehouse.query(failure_of(failed).rpartition("run again: ")[2].partition(";")[0])
+    assert run_assets(instance, ["deals"], account=an_account("globex", **shared)).success
 
 
 def test_what_fails_for_one_is_neither_recovered_told_nor_reported_for_the_other(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crm_assets.alerts.incidents import Incident
+from crm_assets.text import counted
 
 _FIRST_LINES = 6
 _WIDTH = 400
@@ -27,17 +28,12 @@ def message(incident: Incident, base_url: str) -> Message:
     """
     what = _what(incident)
     if incident.over:
-        subject = f"Over: {what}"
+        subject = f"Resolved: {what}"
         lines = [f"It lasted {_lasting(incident.over - incident.since)}, until {_moment(incident.over)}."]
     else:
         subject = f"CRM: {what}"
         lines = [f"Since {_moment(incident.since)}", *_first_lines(incident.text)]
     return Message(subject, "\n".join([*lines, _link(incident, base_url.rstrip("/"))]), incident.over is not None)
-
-
-def counted(count: int, what: str) -> str:
-    """Return `count` of `what`, in the plural where it belongs."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _what(incident: Incident) -> str:

@@ -14,6 +14,7 @@ from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.pages import Page, read_pages
 from crm_assets.extract.paginators import NextRequest
 from crm_assets.extract.spool import ListingSpool, Spooled
+from crm_assets.text import counted
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 4 << 20
@@ -82,7 +83,7 @@ class ListingReader:
         folder, checkpoint = found
         name = self.resource.name
         self._log(
-            f"{name}: resuming the interrupted listing after {checkpoint.records:,} records; "
+            f"{name}: resuming the interrupted listing after {counted(checkpoint.records, 'record')}; "
             f"it started at {checkpoint.started:%H:%M} UTC."
         )
         try:

@@ -13,6 +13,7 @@ from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, EndlessListin
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.paginators import NextRequest
 from crm_assets.extract.rest_api import rest_api_resource
+from crm_assets.text import counted
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _whole_pages(page: PageData[Any]) -> Page:
 
 
 class _Guard:
-    """Gives a listing up that would never end."""
+    """Gives up a listing that would never end, or takes too long."""
 
     def __init__(self, resource: str, connection: Connection, start: NextRequest | None) -> None:
         self._resource = resource
@@ -88,20 +89,27 @@ class _Guard:
         request = str(page.next_request)
         if request in self._seen:
             cursor = ", ".join(f"{name}={value}" for name, value in (page.next_request.params or {}).items())
-            raise self._endless(EndlessListing, f"the request for the next page ({cursor}) came a second time")
+            raise self._endless(f"the request for the next page ({cursor}) came twice")
         if page.records == self._last_records:
-            raise self._endless(EndlessListing, "the same page came twice in a row")
+            raise self._endless("the same page came twice in a row")
         if monotonic() - self._started > self._connection.listing_seconds:
-            limit = f"{self._connection.listing_seconds:,.0f} s ({self._connection.section}.listing_seconds)"
-            raise self._endless(UnexpectedResponse, f"it took more than {limit}")
+            section = self._connection.section
+            raise UnexpectedResponse(
+                self._resource,
+                f"the listing took more than {self._connection.listing_seconds:,.0f} s, {self._after()}",
+                f"Its table is untouched, and the next run resumes the listing. Set {section}.listing_seconds higher, "
+                f"or a larger {section}.page_size.",
+            )
         self._seen.add(request)
         self._last_records = page.records
 
-    def _endless(self, kind: type[UnexpectedResponse], why: str) -> UnexpectedResponse:
-        pages = len(self._seen)
-        return kind(
+    def _after(self) -> str:
+        return f"after {counted(len(self._seen), 'page')}"
+
+    def _endless(self, why: str) -> EndlessListing:
+        return EndlessListing(
             self._resource,
-            f"{why}, after {pages:,} page{'s' * (pages != 1)}: the listing would never end",
+            f"{why}, {self._after()}: the listing would never end",
             "Its table is untouched. Report it to the CRM's support; "
             f"a different {self._connection.section}.page_size may help.",
         )

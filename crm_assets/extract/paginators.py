@@ -12,6 +12,7 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
 from crm_assets.errors import UnexpectedResponse
+from crm_assets.text import counted
 
 CURSOR_FIELD = "cursor"
 """The field of a page's last record that says where the next page begins. Not part of the record."""
@@ -93,9 +94,10 @@ class SinglePagePaginator(BasePaginator):
         """End the listing."""
         self._has_next_page = False
         if (cursor := pop_cursor(data)) is not None:
+            size = counted(len(data or ()), "record")
             raise UnexpectedResponse(
                 self._resource,
-                f"the listing was cut: a single page of {len(data or ())} records ends with the cursor {cursor!r}",
+                f"the listing was cut: a single page of {size} ends with the cursor {cursor!r}",
                 "Its table is untouched. Give its endpoint the cursor paginator in the API's configuration.",
             )
 

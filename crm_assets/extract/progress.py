@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from crm_assets.text import counted
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -22,7 +24,8 @@ class Reading:
         return self.records / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
-        return f"{self.resource}: {self.records:,} records, {self.pages:,} pages, {self.rate:,.0f} records/s"
+        read = f"{counted(self.records, 'record')}, {counted(self.pages, 'page')}"
+        return f"{self.resource}: {read}, {self.rate:,.0f} records/s"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from crm_assets.account import Account
-from crm_assets.errors import WarehouseError
+from crm_assets.errors import CrmAssetsError, SettingError, WarehouseError
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.load import REJECTED_COLUMNS, explained
@@ -31,6 +31,7 @@ _NAMED = {name for names in TYPE_NAMES.values() for name in names}
 _FULLY_KNOWN = ("duckdb", "postgres")
 """Dialects whose every type name is above, so that any other name is another type."""
 _VERSIONS, _STATE, _LOADS = "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"
+_OF_DLT = (_VERSIONS, _STATE, _LOADS)
 _LOAD_ID_COLUMN: TColumnSchema = {"name": LOAD_ID, "data_type": "text", "nullable": False}
 
 
@@ -76,12 +77,12 @@ class _Obstacles:
 
 def preflight(
     account: Account, client: SqlJobClientBase, listings: Sequence[Spooled], log: Callable[[str], None]
-) -> dict[str, WarehouseError]:
+) -> dict[str, CrmAssetsError]:
     """Look at every table that a load of `listings` will write, and repair what is dlt's own.
 
     One query reads the columns of all tables. Tables of dlt's staging dataset that do not fit are dropped: the
-    load makes them anew. dlt's note of the tables (`_dlt_version`) is deleted when it cannot be read, or names a
-    table or a column that somebody took away: dlt, which trusts its note, would not add it again.
+    load makes them anew. The schema that dlt stored (`_dlt_version`) is deleted when it cannot be read, or names a
+    table or a column that somebody removed: dlt, which trusts it, would not add them again.
 
     Args:
         account: whose tables they are.
@@ -112,15 +113,19 @@ class _Preflight:
             str if self._client.capabilities.generates_case_sensitive_identifiers() else str.lower
         )
 
-    def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, WarehouseError]:
+    def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, CrmAssetsError]:
         tables, staging = self._read()
         if not tables and not staging:
             return {}
         self._require_common_tables(tables)
-        refused: dict[str, WarehouseError] = {}
+        owners = self._owners(tables)
+        refused: dict[str, CrmAssetsError] = {}
         wanted: dict[str, TTableSchemaColumns] = {}
         for listing in listings:
             columns = _columns_to_write(listing, history=listing.resource in histories)
+            if owner := next((owners[table] for table in columns if table in owners), None):
+                refused[listing.resource] = self._owned_by(owner, listing.resource)
+                continue
             obstacles = _Obstacles()
             for table, needed in columns.items():
                 self._examine(tables, table, needed, obstacles)
@@ -128,7 +133,7 @@ class _Preflight:
                 refused[listing.resource] = obstacles.error(listing.resource)
             else:
                 wanted.update(columns)
-        self._repair_notes(tables, [*wanted, REJECTED_TABLE, _LOADS, _STATE])
+        self._repair_stored_schema(tables, [*wanted, REJECTED_TABLE, _LOADS, _STATE])
         self._clean_staging(staging, wanted)
         return refused
 
@@ -150,6 +155,31 @@ class _Preflight:
             is_nullable = str(nullable).upper() in ("YES", "TRUE", "1")
             one.columns[self._fold(column)] = _FoundColumn(column, str(kind), is_nullable, default is not None)
         return found[dataset], found[staging]
+
+    def _owners(self, tables: Mapping[str, _FoundTable]) -> dict[str, str]:
+        """Return the tables that another account, or another dlt pipeline, loads, each with its name."""
+        if _VERSIONS not in tables:
+            return {}
+        column, name = self._quote("schema_name"), self._qualified_name(_VERSIONS)
+        rows = self._client.execute_sql(
+            f"SELECT DISTINCT {column} FROM {name} WHERE {column} <> %s",  # noqa: S608 - ours
+            self._pipeline,
+        )
+        owners: dict[str, str] = {}
+        for (owner,) in rows or ():
+            stored = self._job_client.get_stored_schema(owner)
+            loaded = json.loads(stored.schema)["tables"] if stored else {}
+            owners.update({table: owner for table in loaded if table not in (REJECTED_TABLE, *_OF_DLT)})
+        return owners
+
+    def _owned_by(self, owner: str, resource: str) -> SettingError:
+        forget = f"DELETE FROM {self._qualified_name(_VERSIONS)} WHERE {self._quote('schema_name')} = '{owner}';"  # noqa: S608
+        return SettingError(
+            f"{resource}: {self._qualified_name(resource)} is a table of {owner!r}, another account or dlt pipeline. "
+            f"Its tables are untouched. Set another dataset for one of the two "
+            f"(sources.{self._pipeline}.warehouse.dataset). "
+            f"If {owner!r} is no longer loaded, run this SQL in the warehouse, and run again: {forget}"
+        )
 
     def _require_common_tables(self, tables: Mapping[str, _FoundTable]) -> None:
         obstacles = _Obstacles()
@@ -227,10 +257,10 @@ class _Preflight:
         mapper: Any = self._client.capabilities.get_type_mapper()
         return str(mapper.to_destination_type(hint, {"name": self._pipeline, "columns": {}}))
 
-    def _repair_notes(self, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> None:
-        """Let dlt begin its notes anew if they cannot be read, or if the tables in `used` are not as they say.
+    def _repair_stored_schema(self, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> None:
+        """Let dlt store its schema again if it cannot be read, or if the tables in `used` are not as it says.
 
-        They hold nothing but what the tables and the next load say too.
+        It holds nothing but what the tables and the next load say too.
         """
         if _VERSIONS not in tables:
             return
@@ -241,16 +271,16 @@ class _Preflight:
         except DatabaseException:
             raise
         except Exception as error:  # base64, zlib, JSON and dlt's migrations each raise their own
-            self._begin_notes_anew(tables)
-            note = f"{self._qualified_name(_VERSIONS)} or {self._qualified_name(_STATE)}"
-            self._log(f"dlt's note of its tables, in {note}, could not be read ({error}), and is written anew.")
+            self._forget_stored_schema(tables)
+            tables_of_dlt = f"{self._qualified_name(_VERSIONS)} or {self._qualified_name(_STATE)}"
+            self._log(f"The schema that dlt stored in {tables_of_dlt} could not be read ({error}); it is stored again.")
             return
         if stored is not None and (gone := self._gone(stored, tables, used)):
-            self._begin_notes_anew(tables)
-            self._log(f"Missing from the warehouse, and made anew by this load: {', '.join(gone)}.")
+            self._forget_stored_schema(tables)
+            self._log(f"Missing in the warehouse; this load creates them again: {', '.join(gone)}.")
 
     def _stored_schema(self) -> Schema | None:
-        """Return dlt's note of the tables, read as dlt reads it, together with its state."""
+        """Return the schema that dlt stored, read as dlt reads it, together with its state."""
         with suppress(DatabaseUndefinedRelation):  # one of the tables that it joins is gone: seen later
             load_pipeline_state_from_destination(self._pipeline, self._job_client)
         info = self._job_client.get_stored_schema(self._pipeline)
@@ -259,18 +289,18 @@ class _Preflight:
     def _gone(self, stored: Schema, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> list[str]:
         gone = []
         for name in used:
-            noted = stored.tables.get(name)
-            if noted is None:
+            stored_table = stored.tables.get(name)
+            if stored_table is None:
                 continue
             table = tables.get(self._fold(name))
             if table is None:
                 gone.append(name)
                 continue
-            columns = [one for one, hint in noted["columns"].items() if "data_type" in hint]
+            columns = [one for one, hint in stored_table["columns"].items() if "data_type" in hint]
             gone += [f"{name}.{one}" for one in columns if self._fold(one) not in table.columns]
         return gone
 
-    def _begin_notes_anew(self, tables: Mapping[str, _FoundTable]) -> None:
+    def _forget_stored_schema(self, tables: Mapping[str, _FoundTable]) -> None:
         for table, column in ((_VERSIONS, "schema_name"), (_STATE, "pipeline_name")):
             if table in tables:
                 name, quoted = self._qualified_name(table), self._quote(column)

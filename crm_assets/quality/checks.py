@@ -9,6 +9,7 @@ from crm_assets.load.reported_count import about_equal
 from crm_assets.quality.loads import Load
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats
 from crm_assets.settings import CheckSettings
+from crm_assets.text import counted
 
 Severity = Literal["WARN", "ERROR"]
 
@@ -57,8 +58,8 @@ def nulls(context: CheckContext) -> CheckOutcome:
     """Required columns contain no NULL."""
     bad = {name: count for name, count in context.stats.nulls.items() if count}
     if not bad:
-        return CheckOutcome(True, "No NULL where a value must be.", counts={"nulls": 0})
-    listed = "; ".join(f"{name} is NULL in {count:,} rows" for name, count in bad.items())
+        return CheckOutcome(True, "No NULL in a required column.", counts={"nulls": 0})
+    listed = "; ".join(f"{name} is NULL in {counted(count, 'row')}" for name, count in bad.items())
     return CheckOutcome(
         False, f"{listed}.", counts={"nulls": sum(bad.values())}, head=("column", "rows"), failed_rows=list(bad.items())
     )
@@ -73,13 +74,17 @@ def unique_id(context: CheckContext) -> CheckOutcome:
         rows = context.probe.repeated_ids(context.resource.name)
         listed = ", ".join(str(row[0]) for row in rows)
         return CheckOutcome(
-            False, f"{repeated:,} rows repeat an id: {listed}.", counts=counts, head=("id", "rows"), failed_rows=rows
+            False,
+            f"{counted(repeated, 'row repeats', 'rows repeat')} an id: {listed}.",
+            counts=counts,
+            head=("id", "rows"),
+            failed_rows=rows,
         )
     if twice:
         listed = ", ".join(map(str, twice[:MAX_FAILED_ROWS]))
         return CheckOutcome(
             False,
-            f"The last listing had {len(twice):,} ids more than once: {listed}. The table has each once.",
+            f"The last listing had {counted(len(twice), 'id')} more than once: {listed}. The table has each once.",
             counts=counts,
             head=("id",),
             failed_rows=[(one,) for one in twice[:MAX_FAILED_ROWS]],
@@ -89,14 +94,14 @@ def unique_id(context: CheckContext) -> CheckOutcome:
         listed = ", ".join(map(str, moved[:MAX_FAILED_ROWS]))
         return CheckOutcome(
             False,
-            f"{len(moved):,} records were changed while the listing was read, and came twice: {listed}. "
-            "The table has the newest version of each.",
+            f"{counted(len(moved), 'record')} changed while the listing was read, and came twice: {listed}. "
+            "The table has the newest version.",
             "WARN",
             counts,
             ("id",),
             [(one,) for one in moved[:MAX_FAILED_ROWS]],
         )
-    return CheckOutcome(True, "Every id stands in one row.", counts=counts)
+    return CheckOutcome(True, "Every id is unique.", counts=counts)
 
 
 def drift(context: CheckContext) -> CheckOutcome:
@@ -137,12 +142,12 @@ def rejected(context: CheckContext) -> CheckOutcome:
     limit = context.settings.rejected_share
     counts = {"rejected": last.rejected, "records": last.records, "share": round(share, 4), "limit": limit}
     if not last.rejected:
-        return CheckOutcome(True, "Every record could be a row.", "WARN", counts)
+        return CheckOutcome(True, "No record was rejected.", "WARN", counts)
     sql, why = context.probe.rejected(context.resource.name, last.load_id)
     listed = "; ".join(f"{row[0] or 'no id'}: {row[1]}" for row in why)
     return CheckOutcome(
         False,
-        f"{last.rejected:,} of {last.records:,} records are in rejected_records: {listed}.",
+        f"{last.rejected:,} of {counted(last.records, 'record')} rejected, see rejected_records: {listed}.",
         "ERROR" if share > limit else "WARN",
         counts,
         ("id", "reason"),
@@ -168,24 +173,26 @@ def row_count(context: CheckContext) -> CheckOutcome:
         "limit": limit,
     }
     if not rows and table_before:
-        return CheckOutcome(False, f"The table is empty; it had {table_before:,} rows.", "ERROR", counts)
+        return CheckOutcome(False, f"The table is empty; it had {counted(table_before, 'row')}.", "ERROR", counts)
     if rows < table_before * (1 - limit):
-        return CheckOutcome(False, f"The table has {rows:,} rows; it had {table_before:,}.", "WARN", counts)
+        return CheckOutcome(False, f"The table has {counted(rows, 'row')}; it had {table_before:,}.", "WARN", counts)
     if not listed and listed_before:
-        return CheckOutcome(False, f"The last listing is empty; it had {listed_before:,} records.", "ERROR", counts)
+        return CheckOutcome(
+            False, f"The last listing is empty; it had {counted(listed_before, 'record')}.", "ERROR", counts
+        )
     if listed < listed_before * (1 - limit):
         return CheckOutcome(
-            False, f"The last listing has {listed:,} records; it had {listed_before:,}.", "WARN", counts
+            False, f"The last listing has {counted(listed, 'record')}; it had {listed_before:,}.", "WARN", counts
         )
-    return CheckOutcome(True, f"{rows:,} rows, {listed:,} in the last listing.", "WARN", counts)
+    return CheckOutcome(True, f"{counted(rows, 'row')}, {listed:,} in the last listing.", "WARN", counts)
 
 
 def _deletes_blocked(resource: str, last: Load, rows: int) -> CheckOutcome:
     why = "which is shorter than the CRM says" if last.short else "more than sync.delete_guard allows"
     return CheckOutcome(
         False,
-        f"{last.gone:,} of {last.rows_before:,} rows are missing from the last listing, {why}: "
-        f"none was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
+        f"{last.gone:,} of {counted(last.rows_before, 'row')} not in the last listing, {why}: "
+        f"nothing was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
         "ERROR",
         {"rows": rows, "gone": last.gone, "rows_before": last.rows_before},
     )
@@ -200,18 +207,18 @@ def complete(context: CheckContext) -> CheckOutcome:
     if stats.of_last_load != last.rows:
         return CheckOutcome(
             False,
-            f"The last load brought {last.rows:,} rows; {stats.of_last_load:,} of them are in the table.",
+            f"The last load wrote {counted(last.rows, 'row')}; {stats.of_last_load:,} of them in the table.",
             counts=counts,
         )
     if stats.reported_count is not None and stats.reported_count != last.records:
         counts["reported_count"] = stats.reported_count
         return CheckOutcome(
             False,
-            f"The CRM says that it has {stats.reported_count:,} records; {last.records:,} were fetched.",
+            f"The CRM reports {counted(stats.reported_count, 'record')}; {last.records:,} fetched.",
             "WARN" if about_equal(stats.reported_count, last.records) else "ERROR",
             counts,
         )
-    return CheckOutcome(True, f"All {last.rows:,} rows of the last load are in the table.", counts=counts)
+    return CheckOutcome(True, f"The table has all of the last load: {counted(last.rows, 'row')}.", counts=counts)
 
 
 def ranges(context: CheckContext) -> CheckOutcome:
@@ -225,7 +232,7 @@ def ranges(context: CheckContext) -> CheckOutcome:
         for condition in broken
         for row in context.probe.breaking(context.resource.name, condition)
     ][:MAX_FAILED_ROWS]
-    listed = "; ".join(f"{condition.name} in {count:,} rows" for condition, count in broken.items())
+    listed = "; ".join(f"{condition.name} in {counted(count, 'row')}" for condition, count in broken.items())
     ids = ", ".join(str(row[1]) for row in failed_rows)
     return CheckOutcome(False, f"{listed}; ids {ids}.", "WARN", counts, ("condition", "id", "value"), failed_rows)
 
@@ -239,9 +246,9 @@ def references(context: CheckContext) -> CheckOutcome:
     counts = {name: lost for name, (_, lost) in found.items()}
     bad = {name: lost for name, (total, lost) in found.items() if total and lost / total > limit}
     if not bad:
-        return CheckOutcome(True, f"At most {limit:.0%} of the references lead nowhere.", "WARN", counts)
+        return CheckOutcome(True, f"At most {limit:.0%} of the references have no target.", "WARN", counts)
     failed_rows = [(name, *row) for name in bad for row in context.probe.lost(context.resource, name)][:MAX_FAILED_ROWS]
-    listed = "; ".join(f"{lost:,} of {found[name][0]:,} in {name} lead nowhere" for name, lost in bad.items())
+    listed = "; ".join(f"{lost:,} of {found[name][0]:,} in {name} have no target" for name, lost in bad.items())
     ids = ", ".join(dict.fromkeys(str(row[2]) for row in failed_rows))
     return CheckOutcome(False, f"{listed}: {ids}.", "WARN", counts, ("column", "id", "reference"), failed_rows)
 

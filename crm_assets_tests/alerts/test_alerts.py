@@ -101,7 +101,7 @@ def test_a_message_says_what_since_when_why_and_where_to_look() -> None:
         "https://dagster.example.com/runs/4711",
     ]
     over = message(incident.model_copy(update={"over": SINCE + timedelta(minutes=95)}), "https://dagster.example.com")
-    assert over.subject == "Over: crm/deals did not load"
+    assert over.subject == "Resolved: crm/deals did not load"
     assert over.body.startswith("It lasted 1 h 35 min, until 2026-03-01 13:35 UTC.\n")
 
 
@@ -116,7 +116,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
 class TestSensor:
     def test_with_nobody_to_tell_it_says_so(self, instance: dg.DagsterInstance) -> None:
         said = skipped(tick("alerts", instance))
-        assert said == "Nobody to tell: neither alerts.webhook_url nor alerts.urls is set."
+        assert said == "No alert channel is configured: set alerts.webhook_url or alerts.urls."
 
     def test_a_setting_that_cannot_be_used_is_said(
         self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
@@ -143,7 +143,7 @@ class TestSensor:
         for _ in range(2):
             cursor = tick("alerts", instance, cursor).cursor
         assert len(hook.texts) == 2
-        assert hook.texts[1].startswith("*Over: crm/notes did not load*\nIt lasted 0 min")
+        assert hook.texts[1].startswith("*Resolved: crm/notes did not load*\nIt lasted 0 min")
 
     def test_a_webhook_that_is_down_loses_nothing_and_keeps_its_address_to_itself(
         self, hook: Webhook, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
@@ -178,7 +178,7 @@ class TestSensor:
                 cursor = tick("alerts", instance, cursor).cursor
         assert [text.splitlines()[0] for text in hook.texts] == [
             "*CRM: crm/deals is out of date*",
-            "*Over: crm/deals is out of date*",
+            "*Resolved: crm/deals is out of date*",
         ]
 
     def test_what_was_loaded_since_the_daemon_looked_is_not_out_of_date(
@@ -208,7 +208,7 @@ class TestSensor:
         assert hook.texts[0].splitlines()[2] == "RuntimeError: The checks are broken."
         assert materialize(["notes"]).success
         tick("alerts", instance, cursor)
-        assert hook.texts[1].startswith("*Over: crm_all failed*")
+        assert hook.texts[1].startswith("*Resolved: crm_all failed*")
 
     def test_a_run_that_was_killed_and_that_dagster_cannot_try_again_is_told(
         self, hook: Webhook, instance: dg.DagsterInstance
@@ -238,7 +238,7 @@ class TestSensor:
         ledger.see({("check", "crm/notes gone"): trouble()}, [])
         cursor = ledger.model_dump_json()
         assert skipped(tick("alerts", instance, cursor)).startswith("0 open incidents, 1 message sent")
-        assert hook.texts[0].startswith("*Over: crm/notes gone fails*")
+        assert hook.texts[0].startswith("*Resolved: crm/notes gone fails*")
 
     def test_an_address_that_fails_makes_no_other_be_told_twice(
         self,
@@ -266,7 +266,8 @@ class TestSensor:
             materialize(["notes"])
             tick("alerts", instance, up.cursor)
             told = [[(body["title"], body["type"]) for body in server.bodies] for server in (one, two)]
-        assert told == [[("CRM: crm/notes did not load", "failure"), ("Over: crm/notes did not load", "success")]] * 2
+        once = [("CRM: crm/notes did not load", "failure"), ("Resolved: crm/notes did not load", "success")]
+        assert told == [once, once]
         assert len(hook.texts) == 2
 
     @pytest.mark.parametrize("address", ["http://hooks..example.com/s3cr3t", f"http://{'h' * 70}.example.com/s3cr3t"])

@@ -111,7 +111,7 @@ def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_
     assert guarded.success
     assert row_count(guarded) == (
         False,
-        "25 of 120 rows are missing from the last listing, more than sync.delete_guard allows: none was deleted. "
+        "25 of 120 rows not in the last listing, more than sync.delete_guard allows: nothing was deleted. "
         "If that is right, allow it once: crm-assets sync deals --allow-deletes",
     )
     assert warehouse.query(GONE) == []
@@ -133,9 +133,7 @@ def test_a_listing_that_is_shorter_than_the_crm_says_deletes_nothing(
     assert warehouse.query("SELECT count(_deleted_at) FROM crm.notes") == [(flagged,)]
     assert told[0] == bool(flagged)
     if not flagged:
-        assert told[1].startswith(
-            "1 of 20 rows are missing from the last listing, which is shorter than the CRM says: none"
-        )
+        assert told[1].startswith("1 of 20 rows not in the last listing, which is shorter than the CRM says: nothing")
 
 
 def test_a_small_table_and_a_share_within_the_guard_are_not_guarded(
@@ -250,4 +248,4 @@ def test_a_record_that_moves_while_the_listing_is_read_lands_once_in_its_newest_
     assert warehouse.query("SELECT count(*) FROM crm.contacts") == [(SMALL["contacts"] - 2,)]
     [unique] = [one for one in result.get_asset_check_evaluations() if one.check_name == "unique_id"]
     assert (unique.passed, unique.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert str(unique.description).startswith("2 records were changed while the listing was read, and came twice: ")
+    assert str(unique.description).startswith("2 records changed while the listing was read, and came twice: ")

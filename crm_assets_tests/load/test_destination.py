@@ -48,7 +48,7 @@ def test_the_path_in_config_toml_counts_although_dlt_wants_it_in_secrets_toml(tm
 def test_a_named_duckdb_is_locked_like_any_other(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DESTINATION__ACME_DB__CREDENTIALS", str(tmp_path / "w.duckdb"))
     with (
-        pytest.raises(WarehouseLocked, match=r"w\.duckdb was held by process"),
+        pytest.raises(WarehouseLocked, match=r"w\.duckdb was kept open by process"),
         exclusive(open_destination(named, tmp_path), memory_limit="1GB", lock_timeout=0, log=print),
     ):
         pass

@@ -38,7 +38,7 @@ def test_a_file_that_another_process_holds_is_waited_for_with_a_line(
     with held(tmp_path / "w.duckdb", memory_limit="1GB", lock_timeout=30, log=log) as connection:
         assert connection.execute("SELECT 1").fetchall() == [(1,)]
     assert len(said) == 1
-    assert f"held by process {holder.pid}" in said[0]
+    assert f"process {holder.pid} (" in said[0]
 
 
 def test_a_file_that_stays_held_is_an_error_that_names_the_process_and_the_setting(

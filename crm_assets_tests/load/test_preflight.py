@@ -226,7 +226,7 @@ def test_a_table_or_column_that_somebody_took_away_is_made_anew(
     warehouse.query(change)
     result = materialize(["deals", "notes"])
     assert result.success
-    assert f"Missing from the warehouse, and made anew by this load: {gone}." in said_in(instance, result)
+    assert f"Missing in the warehouse; this load creates them again: {gone}." in said_in(instance, result)
     next_run_is_right(materialize, sandbox, warehouse, deal)
 
 
@@ -268,7 +268,7 @@ def test_a_warehouse_that_nobody_touched_is_repaired_by_nobody(
     for names in (["deals", "notes"], ["deals"], ["notes"]):
         result = materialize(names)
         assert result.success
-        assert "made anew" not in said_in(instance, result)
+        assert "creates them again" not in said_in(instance, result)
     assert warehouse.query(notes) == before
 
 

@@ -57,7 +57,7 @@ def test_a_change_arrives_by_itself_and_a_failing_check_is_told_once_and_once_wh
         assert hook.texts[0].startswith("*CRM: crm/notes unique_id fails*\nSince 20")
         sandbox.crm.replace("notes", 1, sound)
         eventually(lambda: len(hook.texts) > 1)
-        assert hook.texts[1].startswith("*Over: crm/notes unique_id fails*\nIt lasted ")
+        assert hook.texts[1].startswith("*Resolved: crm/notes unique_id fails*\nIt lasted ")
         assert len(hook.texts) == 2
 
 
@@ -81,7 +81,7 @@ def test_what_a_stopped_crm_or_a_killed_worker_did_not_load_is_loaded_by_itself(
             assert run["status"] == "SUCCESS"
             assert run["resources"] == {"deals", "notes"}
             eventually(lambda: len(hook.texts) > 1)
-            assert hook.texts[1].startswith("*Over: crm/deals, crm/notes did not load*")
+            assert hook.texts[1].startswith("*Resolved: crm/deals, crm/notes did not load*")
             assert len(names(tmp_path, "deals")) == SMALL["deals"]
 
             back.fault("deals=hang")

@@ -107,42 +107,42 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         cut_to_a_tenth,
         "deals.row_count",
         "ERROR",
-        "108 of 120 rows are missing from the last listing, more than sync.delete_guard allows: none was deleted",
+        "108 of 120 rows not in the last listing, more than sync.delete_guard allows: nothing was deleted",
     ),
     (
         "a reference to nothing",
         lambda crm: every_record(crm, "notes", contact_ids=["4711"]),
         "notes.references",
         "WARN",
-        "20 of 20 in contact_ids lead nowhere: 4711",
+        "20 of 20 in contact_ids have no target: 4711",
     ),
     (
         "a time in the far future",
         lambda crm: crm.crm.update("tasks", next(crm.crm.records("tasks"))["id"], created_time=4_900_000_000),
         "tasks.ranges",
         "WARN",
-        "created_time is in the future in 1 rows",
+        "created_time is in the future in 1 row",
     ),
     (
         "a probability of 150",
         lambda crm: crm.crm.update("deals", next(crm.crm.records("deals"))["id"], probability=150),
         "deals.ranges",
         "WARN",
-        "probability is above 100 in 1 rows",
+        "probability is above 100 in 1 row",
     ),
     (
         "an e-mail without an @",
         lambda crm: crm.crm.update("tickets", next(crm.crm.records("tickets"))["id"], requester_email="nobody"),
         "tickets.ranges",
         "WARN",
-        "requester_email has no @ in 1 rows",
+        "requester_email has no @ in 1 row",
     ),
     (
         "a count that differs",
         lambda crm: crm.crm.update("notes", next(crm.crm.records("notes"))["id"], count=99),
         "notes.complete",
         "ERROR",
-        "says that it has 99 records; 20 were fetched",
+        "reports 99 records; 20 fetched",
     ),
 ]
 
@@ -183,7 +183,7 @@ TAMPERED = [
     (
         "ALTER TABLE crm.deals ALTER id DROP NOT NULL;"
         " UPDATE crm.deals SET id = NULL WHERE id = (SELECT min(id) FROM crm.deals)",
-        {"deals.nulls": ("ERROR", "id is NULL in 1 rows")},
+        {"deals.nulls": ("ERROR", "id is NULL in 1 row")},
     ),
     (
         "INSERT INTO crm.deals SELECT * REPLACE ('by hand' AS _dlt_load_id) FROM crm.deals LIMIT 2",
@@ -191,12 +191,12 @@ TAMPERED = [
     ),
     (
         "DELETE FROM crm.deals USING (SELECT id FROM crm.deals LIMIT 10) d WHERE crm.deals.id = d.id",
-        {"deals.complete": ("ERROR", "brought 120 rows; 110 of them")},
+        {"deals.complete": ("ERROR", "wrote 120 rows; 110 of them")},
     ),
     (
         "DELETE FROM crm.deals",
         {
-            "deals.complete": ("ERROR", "brought 120 rows; 0 of them"),
+            "deals.complete": ("ERROR", "wrote 120 rows; 0 of them"),
             "deals.row_count": ("ERROR", "The table is empty; it had 120 rows"),
         },
     ),
@@ -251,7 +251,7 @@ def test_a_share_of_rejected_records_above_the_setting_is_an_error(
     monkeypatch.setenv("CHECKS__DEALS__REJECTED_SHARE", "0.001")
     assert failures(materialize(["deals"]))["deals.rejected"] == (
         "ERROR",
-        "1 of 120 records are in rejected_records: abc: id: 'abc' is not a whole number.",
+        "1 of 120 records rejected, see rejected_records: abc: id: 'abc' is not a whole number.",
     )
 
 

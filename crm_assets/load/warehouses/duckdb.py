@@ -55,11 +55,12 @@ def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duck
                 raise WarehouseError(f"The DuckDB file {path} cannot be opened: {error}") from error
             if monotonic() - started >= lock_timeout:
                 raise WarehouseLocked(
-                    f"The DuckDB file {path} was held by {holder} for {lock_timeout:.0f} s (warehouse.lock_timeout). "
+                    f"The DuckDB file {path} was kept open by {holder} for {lock_timeout:.0f} s "
+                    "(warehouse.lock_timeout). "
                     "Nothing was loaded. Close it there, or wait for that run to end, and run again."
                 ) from None
             if not waiting:
-                log(f"Waiting up to {lock_timeout:.0f} s for the DuckDB file {path}: held by {holder}.")
+                log(f"Waiting up to {lock_timeout:.0f} s for the DuckDB file {path}: {holder} has it open.")
                 waiting = True
             # DuckDB tells nobody that a file was closed, so there is no event to wait for.
             Event().wait(_AGAIN)

@@ -10,7 +10,7 @@ from dagster._core.definitions.freshness import FreshnessState
 
 from crm_assets.account import Account
 from crm_assets.alerts.incidents import Ledger, Problem, Subject
-from crm_assets.alerts.messages import counted, message
+from crm_assets.alerts.messages import message
 from crm_assets.apis.api_config import CADENCES
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.checks import check_specs
@@ -19,6 +19,7 @@ from crm_assets.orchestration.run_history import LastLoad, last_loads, last_run
 from crm_assets.orchestration.sensors.crm_probe import sensor_status
 from crm_assets.orchestration.sensors.cursors import parse_cursor
 from crm_assets.settings import AlertSettings
+from crm_assets.text import counted
 
 if TYPE_CHECKING:
     from crm_assets.alerts.delivery import Channel
@@ -55,7 +56,7 @@ def alert(context: dg.SensorEvaluationContext, account: Account) -> dg.SensorRes
     except SettingError as error:
         return _skip(context.cursor, str(error))
     if not ways:
-        return _skip(context.cursor, "Nobody to tell: neither alerts.webhook_url nor alerts.urls is set.")
+        return _skip(context.cursor, "No alert channel is configured: set alerts.webhook_url or alerts.urls.")
     ledger = parse_cursor(Ledger, context.cursor) or Ledger()
     seen = dict.fromkeys(ledger.subjects() - _possible(account)) | _observed(context.instance, account)
     ledger.see(seen, ways.keys())

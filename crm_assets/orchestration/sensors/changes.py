@@ -22,6 +22,7 @@ from crm_assets.orchestration.sensors.crm_probe import (
     what_is_wrong,
 )
 from crm_assets.orchestration.sensors.cursors import parse_cursor
+from crm_assets.text import counted
 
 if TYPE_CHECKING:
     from crm_assets.extract.probe import Probe
@@ -121,7 +122,7 @@ def _summary(seen: Seen, probes: "Sequence[Probe]", busy: Sequence[str]) -> str:
     if well:
         seconds = sum(one.seconds for one in probes)
         since = f" since {seen.requested_at:%Y-%m-%d %H:%M} UTC" if seen.requested_at else ""
-        parts.insert(0, f"probed {len(well)} listing{'s' * (len(well) != 1)} in {seconds:.1f} s, none changed{since}")
+        parts.insert(0, f"probed {counted(len(well), 'listing')} in {seconds:.1f} s, none changed{since}")
     if busy:
         parts.append(f"not probed, because a run is loading them: {', '.join(busy)}")
     return "; ".join(parts) or "no resource is watched: automation.watch is empty"
