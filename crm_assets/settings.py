@@ -281,6 +281,12 @@ class SyncSettings(Settings):
         description="What happens to a row whose record the CRM no longer lists: `flag` sets `_deleted_at`, "
         "`remove` deletes it, `keep` leaves it as it is.",
     )
+    deletes_confirm: Literal["auto", "second_listing", "none"] = Field(
+        "auto",
+        description="When a record that the CRM no longer lists counts as deleted: `second_listing` when the next "
+        "listing misses it too, `none` at once, `auto` at once where the listing is one page, or has as many records "
+        "as the CRM says, and else when the next listing misses it too.",
+    )
     delete_guard: Share = Field(
         0.2,
         description="Largest share of a table that one load may delete; beyond it, nothing "

@@ -97,8 +97,11 @@ def as_rows(resource: str, records: list[Any]) -> Table:
     return {int(row[0]): row for row in rows}
 
 
-def live_rows(path: Path, resource: str, table: str | None = None, where: str = "_deleted_at IS NULL") -> Table | None:
-    """Return the rows of a table whose records are there; None if there is no such table."""
+LISTED = "_deleted_at IS NULL AND _missing_since IS NULL"
+
+
+def live_rows(path: Path, resource: str, table: str | None = None, where: str = LISTED) -> Table | None:
+    """Return the rows of a table whose records the last listing had; None if there is no such table."""
     with duckdb.connect(str(path)) as warehouse:
         columns = dict(
             warehouse.execute(

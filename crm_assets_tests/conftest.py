@@ -104,10 +104,10 @@ class Warehouse:
             return connection.execute(sql).fetchall()
 
     def tables(self, dataset: str = "crm") -> dict[str, int]:
-        """Return the number of rows of each table of `dataset` that is not dlt's own."""
+        """Return the number of rows of each table of `dataset` but dlt's own and the record of the loads."""
         names = self.query(
             f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{dataset}'"
-            " AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\'"
+            " AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\' AND table_name <> 'resource_loads'"
         )
         return {name: self.query(f'SELECT count(*) FROM {dataset}."{name}"')[0][0] for (name,) in names}
 

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from crm_assets.account import Account
-from crm_assets.orchestration.checks import loads_of
 from crm_assets.orchestration.run_history import last_loads
 from crm_assets.report.collect import collect
 from crm_assets.sandbox.faults import Fault
@@ -84,12 +83,3 @@ def test_what_fails_for_one_is_neither_recovered_told_nor_reported_for_the_other
     assert requested(tick("recovery", instance, account=two.acme)) == {"deals"}
     assert [asset.key for asset in collect(instance, [two.globex]).assets] == ["globex/deals"]
     assert [asset.key for asset in collect(instance, [two.acme, two.globex]).assets] == ["globex/deals"]
-
-
-def test_loads_of_another_dataset_do_not_crowd_out_an_accounts_own(two: Two, instance: dg.DagsterInstance) -> None:
-    assert run_assets(instance, ["milestone"], account=two.acme).success
-    elsewhere = an_account("acme", dataset="elsewhere")
-    for _ in range(7):
-        assert run_assets(instance, ["milestone"], account=elsewhere).success
-    assert len(loads_of(instance, two.acme, "milestone")) == 1
-    assert len(loads_of(instance, elsewhere, "milestone")) == 6

@@ -196,7 +196,7 @@ class Warehouse(RuleBasedStateMachine):
         if "deals" in outcome.landed:
             where = "_dlt_valid_to IS NULL"
             active = live_rows(self._warehouse, "deals", "deals_history", where)
-            self._compare("deals_history", active, [self._table("deals")])
+            self._compare("deals_history", active, [live_rows(self._warehouse, "deals", where="_deleted_at IS NULL")])
 
     def _tables(self, names: list[str]) -> dict[str, Table | None]:
         return {name: self._table(name) for name in names}

@@ -34,6 +34,8 @@ class Fetched:
     seconds: float
     checkpoints: CheckpointStore
     """Where it would be resumed; to be cleared when it is loaded."""
+    has_pages: bool
+    """Whether the listing comes in pages, so that records can move from one to another meanwhile."""
 
     @property
     def resource(self) -> str:
@@ -124,7 +126,15 @@ class _Thread(Thread):
     def _fetched(self, spooled: Spooled) -> Fetched:
         reader = self.reader
         seconds = monotonic() - self._began
-        return Fetched(spooled, reader.records, reader.resumed, reader.traffic, seconds, reader.checkpoints)
+        return Fetched(
+            spooled,
+            reader.records,
+            reader.resumed,
+            reader.traffic,
+            seconds,
+            reader.checkpoints,
+            reader.resource.has_pages,
+        )
 
     def reading(self) -> Reading:
         seconds = (self._finished or monotonic()) - self._began

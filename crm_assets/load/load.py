@@ -24,9 +24,18 @@ from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
-from crm_assets.load.deletes import MissingRows, apply_deletes, forget_repeated, missing_rows
-from crm_assets.load.scd2 import history
-from crm_assets.models.columns import DELETED_AT, column_hints, deleted_at_hint
+from crm_assets.load.deletes import (
+    MissingRows,
+    apply_deletes,
+    forget_repeated,
+    is_confirmed,
+    living_rows,
+    missing_rows,
+)
+from crm_assets.load.fingerprints import Fingerprint, fingerprint
+from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
+from crm_assets.load.scd2 import history, history_table
+from crm_assets.models.columns import column_hints, deletion_hints
 
 REJECTED_COLUMNS: TTableSchemaColumns = {
     "resource": {"name": "resource", "data_type": "text", "nullable": False},
@@ -89,15 +98,22 @@ def load(
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
         blocked = frozenset(() if allow_deletes else doubtful)
         with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
-            source = _source(account, newest, blocked, moment)
+            records = [
+                _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
+                for one, listing in zip(fetched, newest, strict=True)
+            ]
+            source = _source(account, newest, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        for listing in newest:
-            name, deletes = listing.resource, account.sync[listing.resource].deletes
-            # A row that was flagged before the setting was `remove` is not missing any more.
-            if (missing[name].missing or deletes == "remove") and name not in blocked:
-                apply_deletes(client, name, deletes, load_id, moment)
-            if listing.rejected_rows:
-                forget_repeated(client, name, load_id)
+        with client.begin_transaction():
+            for one, listing in zip(fetched, newest, strict=True):
+                settings, deleted = account.sync[one.resource], 0
+                if one.resource not in blocked:
+                    confirmed = allow_deletes or is_confirmed(one, listing, settings)
+                    deleted = apply_deletes(client, one.resource, settings, load_id, moment, confirmed=confirmed)
+                if listing.rejected_rows:
+                    forget_repeated(client, one.resource, load_id)
+                left = _fingerprints(client, pipeline.default_schema, one.resource, history=settings.history)
+                complete_record(client, one.resource, load_id, deleted, living_rows(client, one.resource), left)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
         problem = explained(error, account.dataset, nothing_changed=not changes_tables)
@@ -114,21 +130,54 @@ def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:
         one.checkpoints.clear()
 
 
-def _source(account: Account, listings: Sequence[Spooled], blocked: Collection[str], moment: datetime) -> DltSource:
+def _record(
+    account: Account,
+    fetched: Fetched,
+    newest: Spooled,
+    missing: MissingRows,
+    moment: datetime,
+    blocked: Collection[str],
+    *,
+    allow_deletes: bool,
+) -> ResourceLoad:
+    return ResourceLoad(
+        resource=fetched.resource,
+        loaded_at=moment,
+        fetch_seconds=fetched.seconds,
+        records=fetched.records,
+        rows_loaded=newest.rows,
+        rows_rejected=newest.rejected_rows,
+        rows_before=missing.rows,
+        rows_missing=missing.missing,
+        deletes=account.sync[fetched.resource].deletes,
+        deletes_blocked=fetched.resource in blocked,
+        deletes_allowed=allow_deletes,
+        listing_is_short=missing.listing_is_short,
+        repeated_ids=newest.repeated_ids,
+        moved_ids=newest.moved_ids,
+        fields=newest.fields,
+    )
+
+
+def _fingerprints(
+    client: SqlClientBase[Any], schema: Schema, resource: str, *, history: bool
+) -> dict[str, Fingerprint]:
+    tables = [resource, history_table(resource)] if history else [resource]
+    found = {table: fingerprint(client, table, list(schema.get_table_columns(table))) for table in tables}
+    return {table: one for table, one in found.items() if one}
+
+
+def _source(
+    account: Account, listings: Sequence[Spooled], records: Sequence[ResourceLoad], moment: datetime
+) -> DltSource:
     @dlt.source(name=account.name)
     def source() -> list[DltResource]:
         versions = [
-            # A record that was listed and cannot be a row has not ended either.
-            history(
-                one,
-                column_hints(one.columns, one.schema.names),
-                moment,
-                retire=one.resource not in blocked and not one.rejected_rows,
-            )
+            history(one, column_hints(one.columns, one.schema.names), moment)
             for one in listings
             if account.sync[one.resource].history
         ]
-        return [*map(_rows, listings), *versions, _rejected(listings)]
+        return [*map(_rows, listings), *versions, _rejected(listings), loads_resource(records)]
 
     return source()
 
@@ -139,7 +188,7 @@ def _rows(listing: Spooled) -> DltResource:
         name=listing.resource,
         primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        columns={**column_hints(listing.columns, listing.schema.names), DELETED_AT: deleted_at_hint()},
+        columns={**column_hints(listing.columns, listing.schema.names), **deletion_hints()},
     )
 
 

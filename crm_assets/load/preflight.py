@@ -21,9 +21,10 @@ from crm_assets.errors import CrmAssetsError, SettingError, WarehouseError
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.load import REJECTED_COLUMNS, explained
+from crm_assets.load.resource_loads import LOADS_COLUMNS, LOADS_TABLE
 from crm_assets.load.scd2 import VALID_FROM, VALID_TO, VERSION, history_table
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, column_hints, deleted_at_hint
+from crm_assets.models.columns import LOAD_ID, column_hints, deletion_hints
 
 Client = SqlClientBase[Any]
 
@@ -133,7 +134,7 @@ class _Preflight:
                 refused[listing.resource] = obstacles.error(listing.resource)
             else:
                 wanted.update(columns)
-        self._repair_stored_schema(tables, [*wanted, REJECTED_TABLE, _LOADS, _STATE])
+        self._repair_stored_schema(tables, [*wanted, REJECTED_TABLE, LOADS_TABLE, _LOADS, _STATE])
         self._clean_staging(staging, wanted)
         return refused
 
@@ -162,18 +163,18 @@ class _Preflight:
             return {}
         column, name = self._quote("schema_name"), self._qualified_name(_VERSIONS)
         rows = self._client.execute_sql(
-            f"SELECT DISTINCT {column} FROM {name} WHERE {column} <> %s",  # noqa: S608 - ours
+            f"SELECT DISTINCT {column} FROM {name} WHERE {column} <> %s",
             self._pipeline,
         )
         owners: dict[str, str] = {}
         for (owner,) in rows or ():
             stored = self._job_client.get_stored_schema(owner)
             loaded = json.loads(stored.schema)["tables"] if stored else {}
-            owners.update({table: owner for table in loaded if table not in (REJECTED_TABLE, *_OF_DLT)})
+            owners.update({table: owner for table in loaded if table not in (REJECTED_TABLE, LOADS_TABLE, *_OF_DLT)})
         return owners
 
     def _owned_by(self, owner: str, resource: str) -> SettingError:
-        forget = f"DELETE FROM {self._qualified_name(_VERSIONS)} WHERE {self._quote('schema_name')} = '{owner}';"  # noqa: S608
+        forget = f"DELETE FROM {self._qualified_name(_VERSIONS)} WHERE {self._quote('schema_name')} = '{owner}';"
         return SettingError(
             f"{resource}: {self._qualified_name(resource)} is a table of {owner!r}, another account or dlt pipeline. "
             f"Its tables are untouched. Set another dataset for one of the two "
@@ -183,7 +184,8 @@ class _Preflight:
 
     def _require_common_tables(self, tables: Mapping[str, _FoundTable]) -> None:
         obstacles = _Obstacles()
-        self._examine(tables, REJECTED_TABLE, {**REJECTED_COLUMNS, LOAD_ID: _LOAD_ID_COLUMN}, obstacles)
+        for name, columns in ((REJECTED_TABLE, REJECTED_COLUMNS), (LOADS_TABLE, LOADS_COLUMNS)):
+            self._examine(tables, name, {**columns, LOAD_ID: _LOAD_ID_COLUMN}, obstacles)
         for name, own in ((_VERSIONS, version_table()), (_LOADS, loads_table()), (_STATE, pipeline_state_table())):
             self._examine(tables, name, own["columns"], obstacles, types_matter=False)
         if obstacles.found:
@@ -304,7 +306,7 @@ class _Preflight:
         for table, column in ((_VERSIONS, "schema_name"), (_STATE, "pipeline_name")):
             if table in tables:
                 name, quoted = self._qualified_name(table), self._quote(column)
-                self._client.execute_sql(f"DELETE FROM {name} WHERE {quoted} = %s", self._pipeline)  # noqa: S608 - ours
+                self._client.execute_sql(f"DELETE FROM {name} WHERE {quoted} = %s", self._pipeline)
 
     def _clean_staging(self, staging: Mapping[str, _FoundTable], wanted: Mapping[str, TTableSchemaColumns]) -> None:
         """Drop the staging tables of this load that rows cannot be written to; it makes them anew.
@@ -329,7 +331,7 @@ class _Preflight:
                     kind = "VIEW" if found.is_view else "TABLE"
                     self._client.execute_sql(f"DROP {kind} {self._qualified(found)}")
             if versions and _VERSIONS not in unfit:
-                self._client.execute_sql(f"DELETE FROM {self._qualified(versions)}")  # noqa: S608 - ours
+                self._client.execute_sql(f"DELETE FROM {self._qualified(versions)}")
 
     def _is_fit(self, table: _FoundTable | None, needed: TTableSchemaColumns) -> bool:
         if table is None or table.is_view or any(self._fold(name) not in table.columns for name in needed):
@@ -365,7 +367,7 @@ def _columns_to_write(listing: Spooled, *, history: bool) -> dict[str, TTableSch
         **column_hints(listing.columns, listing.schema.names),
         LOAD_ID: _LOAD_ID_COLUMN,
     }
-    tables: dict[str, TTableSchemaColumns] = {listing.resource: {**hints, DELETED_AT: deleted_at_hint()}}
+    tables: dict[str, TTableSchemaColumns] = {listing.resource: {**hints, **deletion_hints()}}
     if history:
         moments: TTableSchemaColumns = {
             name: {"name": name, "data_type": "timestamp", "nullable": True} for name in (VALID_FROM, VALID_TO)

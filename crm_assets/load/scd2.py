@@ -24,14 +24,13 @@ def history_table(resource: str) -> str:
     return f"{resource}_history"
 
 
-def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *, retire: bool) -> DltResource:
-    """Return the dlt resource of the versions of `listing`.
+def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime) -> DltResource:
+    """Return the dlt resource of the versions of `listing`. It ends those of changed records, and no others.
 
     Args:
         listing: a complete listing.
         columns: the hints of its columns.
         moment: when versions that are not the same any more ended, and the new ones began.
-        retire: whether records that are not in the listing end; if not, only changed ones do.
     """
     strategy: Any = {
         "disposition": "merge",
@@ -44,11 +43,8 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, *,
         _versions(listing),
         name=history_table(listing.resource),
         write_disposition=strategy,
-        # The hint of a column, not the argument: dlt stores it in the schema, and an empty one takes nothing back.
-        columns={
-            name: {**hint, "primary_key": False, "merge_key": name == "id" and not retire}
-            for name, hint in columns.items()
-        },
+        # With a merge key dlt ends no version of a record that is not in the listing: that is for `apply_deletes`.
+        columns={name: {**hint, "primary_key": False, "merge_key": name == "id"} for name, hint in columns.items()},
     )
 
 

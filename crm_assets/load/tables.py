@@ -39,12 +39,10 @@ def facts(client: SqlClientBase[Any], schema: Schema, tables: Sequence[str], loa
         names = [name for name in columns if not name.startswith("_dlt")]
         selected = ", ".join(client.escape_column_name(name) for name in names)
         rows = client.execute_sql(
-            f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",  # noqa: S608 - escaped
+            f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",
             load_id,
         )
-        preview = client.execute_sql(
-            f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5"  # noqa: S608 - names are escaped
-        )
+        preview = client.execute_sql(f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5")
         found[table] = TableFacts(
             name=f"{catalog}.{client.dataset_name}.{table}",
             rows=int(rows[0][0]) if rows else 0,

@@ -14,7 +14,10 @@ LOAD_ID = "_dlt_load_id"
 """The column in which dlt says which load last brought the row."""
 
 DELETED_AT = "_deleted_at"
-"""The column that says which load first missed the record in the CRM's listing; NULL while it is there."""
+"""The column that says since when the record is known to be deleted; NULL while it is not."""
+
+MISSING_SINCE = "_missing_since"
+"""The column that says which load first missed the record in the CRM's listing; NULL while it is listed."""
 
 OTHER_FIELDS = "other_fields"
 """The column for the undeclared fields that are too many for a column each."""
@@ -63,7 +66,7 @@ def columns_of(model: type[Record]) -> tuple[Column, ...]:
 def column_name(field: str) -> str:
     """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
     name = _NAMING.normalize_identifier(field) if field.strip() else "unnamed"
-    ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, OTHER_FIELDS)
+    ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, MISSING_SINCE, OTHER_FIELDS)
     return f"crm_{name.lstrip('_')}" if ours else name
 
 
@@ -78,9 +81,9 @@ def column_hints(columns: Sequence[Column], names: Iterable[str]) -> TTableSchem
     return {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
 
 
-def deleted_at_hint() -> TColumnSchema:
-    """Return the hint of the column that says since when a record is gone."""
-    return {"name": DELETED_AT, "data_type": "timestamp", "nullable": True}
+def deletion_hints() -> TTableSchemaColumns:
+    """Return the hints of the columns that say what became of records that the CRM no longer lists."""
+    return {name: {"name": name, "data_type": "timestamp", "nullable": True} for name in (MISSING_SINCE, DELETED_AT)}
 
 
 def undeclared_hint(name: str) -> TColumnSchema:

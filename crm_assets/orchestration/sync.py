@@ -56,7 +56,7 @@ def sync(
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
                     yield from _materializations(opened, listings.complete)
-                yield from evaluate(account, opened, context.instance, _checks(context, account, listings))
+                yield from evaluate(account, opened, _checks(context, account, listings))
         if listings.failed:
             raise PartialSyncError(listings.failed, _landed(context, account))
 

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
 from crm_assets.load.reported_count import about_equal
-from crm_assets.quality.loads import Load
+from crm_assets.models.columns import column_name
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats
 from crm_assets.settings import CheckSettings
 from crm_assets.text import counted
+
+if TYPE_CHECKING:
+    from crm_assets.load.resource_loads import ResourceLoad
 
 Severity = Literal["WARN", "ERROR"]
 
@@ -23,8 +27,14 @@ class CheckContext:
     """Key of the asset, for messages."""
     stats: TableStats
     probe: TableProbe
-    loads: Sequence[Load]
+    loads: "Sequence[ResourceLoad]"
     settings: CheckSettings
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether a later load than the last complete one has written rows: it was killed, and the next one goes on."""
+        newest = self.stats.newest_load
+        return bool(self.loads and newest and newest > self.loads[0].load_id)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class CheckOutcome:
 
 
 Check = Callable[[CheckContext], CheckOutcome]
+_INTERRUPTED = "A load was interrupted while it wrote this table; the next one completes it."
 
 
 def schema(context: CheckContext) -> CheckOutcome:
@@ -82,12 +93,16 @@ def unique_id(context: CheckContext) -> CheckOutcome:
         )
     if twice:
         listed = ", ".join(map(str, twice[:MAX_FAILED_ROWS]))
+        before = set(context.loads[1].repeated_ids) if len(context.loads) > 1 else set()
+        # A record that comes to the front of a listing pushes another one to the next page: that is no defect.
+        is_paging = context.resource.has_pages and not before & set(twice)
         return CheckOutcome(
             False,
             f"The last listing had {counted(len(twice), 'id')} more than once: {listed}. The table has each once.",
-            counts=counts,
-            head=("id",),
-            failed_rows=[(one,) for one in twice[:MAX_FAILED_ROWS]],
+            "WARN" if is_paging else "ERROR",
+            counts,
+            ("id",),
+            [(one,) for one in twice[:MAX_FAILED_ROWS]],
         )
     moved = context.loads[0].moved_ids if context.loads else ()
     if moved:
@@ -105,49 +120,55 @@ def unique_id(context: CheckContext) -> CheckOutcome:
 
 
 def drift(context: CheckContext) -> CheckOutcome:
-    """The CRM sends only declared fields, with the same JSON types as in the previous load."""
+    """The CRM sends the same fields, with the same JSON types, as in the loads before."""
     if not context.loads:
-        return CheckOutcome(True, "Nothing was loaded yet.", "WARN")
+        return CheckOutcome(True, "No load is recorded.", "WARN")
     now = context.loads[0].fields
-    before = _comparable(context)
-    declared = {column.field for column in context.resource.columns}
-    found = [(name, "is not declared") for name in now if name not in declared]
-    found += [(name, "is no longer sent") for name in before if name in declared and before[name] and not now.get(name)]
+    declared = {column.name for column in context.resource.columns}
+    undeclared = sorted(name for name in now if column_name(name) not in declared)
+    found = _changes(context)
+    counts = {"fields": len(now), "undeclared_fields": len(undeclared), "changed_fields": len(found)}
+    if found:
+        listed = "; ".join(f"{name} {what}" for name, what in found[:MAX_FAILED_ROWS])
+        return CheckOutcome(False, f"{listed}.", "WARN", counts, ("field", "change"), found[:MAX_FAILED_ROWS])
+    also = f" Undeclared, and stored as JSON: {', '.join(undeclared[:MAX_FAILED_ROWS])}." if undeclared else ""
+    return CheckOutcome(True, f"The CRM sends the same fields as before.{also}", "WARN", counts)
+
+
+def _changes(context: CheckContext) -> list[tuple[str, str]]:
+    """Return the fields that came, went, or have other types than in the load before."""
+    last, *earlier = context.loads
+    if not earlier:
+        return []
+    now, before = last.fields, earlier[0].fields
+    known = {name for load in earlier for name in load.fields}
+    found = [(name, "is new") for name in now if name not in known]
+    # A much smaller listing may just lack the records that have the rarer fields.
+    if last.records >= earlier[0].records * (1 - context.settings.row_count_drop):
+        found += [(name, "is no longer sent") for name in before if before[name] and not now.get(name)]
     found += [
         (name, f"was {' or '.join(before[name])}, is {' or '.join(now[name])}")
         for name in now
         if before.get(name) and now[name] and not set(now[name]) & set(before[name])
     ]
-    counts = {"fields": len(now), "drifting_fields": len(found)}
-    if not found:
-        return CheckOutcome(True, "The CRM sends the declared fields with their usual types.", "WARN", counts)
-    listed = "; ".join(f"{name} {what}" for name, what in found[:MAX_FAILED_ROWS])
-    return CheckOutcome(False, f"{listed}.", "WARN", counts, ("field", "drift"), found[:MAX_FAILED_ROWS])
-
-
-def _comparable(context: CheckContext) -> Mapping[str, Sequence[str]]:
-    """Return the fields of the load before; none if it was so much larger that it may have had rarer fields."""
-    if len(context.loads) < 2:
-        return {}
-    last, before = context.loads[:2]
-    return before.fields if last.records >= before.records * (1 - context.settings.row_count_drop) else {}
+    return found
 
 
 def rejected(context: CheckContext) -> CheckOutcome:
     """No record of the last load was rejected."""
     if not context.loads:
-        return CheckOutcome(True, "Nothing was loaded yet.", "WARN")
+        return CheckOutcome(True, "No load is recorded.", "WARN")
     last = context.loads[0]
-    share = last.rejected / last.records if last.records else 0.0
+    share = last.rows_rejected / last.records if last.records else 0.0
     limit = context.settings.rejected_share
-    counts = {"rejected": last.rejected, "records": last.records, "share": round(share, 4), "limit": limit}
-    if not last.rejected:
+    counts = {"rejected": last.rows_rejected, "records": last.records, "share": round(share, 4), "limit": limit}
+    if not last.rows_rejected:
         return CheckOutcome(True, "No record was rejected.", "WARN", counts)
     sql, why = context.probe.rejected(context.resource.name, last.load_id)
     listed = "; ".join(f"{row[0] or 'no id'}: {row[1]}" for row in why)
     return CheckOutcome(
         False,
-        f"{last.rejected:,} of {counted(last.records, 'record')} rejected, see rejected_records: {listed}.",
+        f"{last.rows_rejected:,} of {counted(last.records, 'record')} rejected, see rejected_records: {listed}.",
         "ERROR" if share > limit else "WARN",
         counts,
         ("id", "reason"),
@@ -158,56 +179,54 @@ def rejected(context: CheckContext) -> CheckOutcome:
 
 def row_count(context: CheckContext) -> CheckOutcome:
     """Neither the table nor the listing has lost many rows."""
-    rows = context.stats.rows
-    if context.loads and context.loads[0].deletes_blocked:
-        return _deletes_blocked(context.resource.name, context.loads[0], rows)
-    listed = context.loads[0].rows if context.loads else 0
-    table_before = max((load.table_rows for load in context.loads), default=0)
-    listed_before = max((load.rows for load in context.loads[1:]), default=0)
+    rows = context.stats.living
+    if not context.loads:
+        return CheckOutcome(True, f"{counted(rows, 'row')}; no load is recorded.", "WARN", {"rows": rows})
+    last, *earlier = context.loads
+    if last.deletes_blocked:
+        return _deletes_blocked(context.resource.name, last, rows)
+    left = last.rows_after or 0
+    # The listing before is what counts: a loss that the next listing confirms is none any more.
+    before = earlier[0].records if earlier and not last.deletes_allowed else 0
     limit = context.settings.row_count_drop
-    counts = {
-        "rows": rows,
-        "most_rows_before": table_before,
-        "listed": listed,
-        "most_listed_before": listed_before,
-        "limit": limit,
-    }
-    if not rows and table_before:
-        return CheckOutcome(False, f"The table is empty; it had {counted(table_before, 'row')}.", "ERROR", counts)
-    if rows < table_before * (1 - limit):
-        return CheckOutcome(False, f"The table has {counted(rows, 'row')}; it had {table_before:,}.", "WARN", counts)
-    if not listed and listed_before:
-        return CheckOutcome(
-            False, f"The last listing is empty; it had {counted(listed_before, 'record')}.", "ERROR", counts
-        )
-    if listed < listed_before * (1 - limit):
-        return CheckOutcome(
-            False, f"The last listing has {counted(listed, 'record')}; it had {listed_before:,}.", "WARN", counts
-        )
-    return CheckOutcome(True, f"{counted(rows, 'row')}, {listed:,} in the last listing.", "WARN", counts)
+    counts = {"rows": rows, "rows_after_load": left, "records": last.records, "records_before": before, "limit": limit}
+    if loss := _loss(left, rows, limit):
+        return CheckOutcome(False, f"The table has {counted(rows, 'row')}; it had {left:,}.", loss, counts)
+    if loss := _loss(before, last.records, limit):
+        listed = counted(last.records, "record")
+        return CheckOutcome(False, f"The last listing has {listed}; the one before had {before:,}.", loss, counts)
+    return CheckOutcome(True, f"{counted(rows, 'row')}, {last.records:,} in the last listing.", "WARN", counts)
 
 
-def _deletes_blocked(resource: str, last: Load, rows: int) -> CheckOutcome:
-    why = "which is shorter than the CRM says" if last.short else "more than sync.delete_guard allows"
+def _loss(before: int, now: int, limit: float) -> Severity | None:
+    if before and not now:
+        return "ERROR"
+    return "WARN" if now < before * (1 - limit) else None
+
+
+def _deletes_blocked(resource: str, last: "ResourceLoad", rows: int) -> CheckOutcome:
+    why = "which is shorter than the CRM says" if last.listing_is_short else "more than sync.delete_guard allows"
     return CheckOutcome(
         False,
-        f"{last.gone:,} of {counted(last.rows_before, 'row')} not in the last listing, {why}: "
+        f"{last.rows_missing:,} of {counted(last.rows_before, 'row')} not in the last listing, {why}: "
         f"nothing was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
         "ERROR",
-        {"rows": rows, "gone": last.gone, "rows_before": last.rows_before},
+        {"rows": rows, "rows_missing": last.rows_missing, "rows_before": last.rows_before},
     )
 
 
 def complete(context: CheckContext) -> CheckOutcome:
     """All rows of the last load are in the table, and their number matches the CRM's own count."""
     if not context.loads:
-        return CheckOutcome(True, "Nothing was loaded yet.")
+        return CheckOutcome(True, "No load is recorded.")
     last, stats = context.loads[0], context.stats
-    counts = {"records": last.records, "rows_of_last_load": stats.of_last_load, "rows_loaded": last.rows}
-    if stats.of_last_load != last.rows:
+    counts = {"records": last.records, "rows_of_last_load": stats.of_last_load, "rows_loaded": last.rows_loaded}
+    if context.was_interrupted:
+        return CheckOutcome(False, _INTERRUPTED, "WARN", counts)
+    if stats.of_last_load != last.rows_loaded:
         return CheckOutcome(
             False,
-            f"The last load wrote {counted(last.rows, 'row')}; {stats.of_last_load:,} of them in the table.",
+            f"The last load wrote {counted(last.rows_loaded, 'row')}; {stats.of_last_load:,} of them in the table.",
             counts=counts,
         )
     if stats.reported_count is not None and stats.reported_count != last.records:
@@ -218,7 +237,40 @@ def complete(context: CheckContext) -> CheckOutcome:
             "WARN" if about_equal(stats.reported_count, last.records) else "ERROR",
             counts,
         )
-    return CheckOutcome(True, f"The table has all of the last load: {counted(last.rows, 'row')}.", counts=counts)
+    return CheckOutcome(True, f"The table has all of the last load: {counted(last.rows_loaded, 'row')}.", counts=counts)
+
+
+def unchanged(context: CheckContext) -> CheckOutcome:
+    """Nothing but the loads has changed the table and its history."""
+    last = context.loads[0] if context.loads else None
+    if last is None or last.fingerprints is None:
+        return CheckOutcome(True, "The last load recorded no fingerprint.")
+    if context.was_interrupted:
+        return CheckOutcome(False, _INTERRUPTED, "WARN")
+    changes = [context.probe.changes(table, left) for table, left in last.fingerprints.items()]
+    found = [change for change in changes if change]
+    counts = {"changed_rows": sum(change.rows for change in found)}
+    if not found:
+        return CheckOutcome(True, f"As the load of {last.loaded_at:%Y-%m-%d %H:%M} UTC left it.", counts=counts)
+    listed = "; ".join(change.what for change in found)
+    return CheckOutcome(
+        False,
+        f"Since the load of {last.loaded_at:%Y-%m-%d %H:%M} UTC, and not by a load: {listed}.",
+        counts=counts,
+        sql=";\n".join(change.sql for change in found if change.sql),
+    )
+
+
+def history(context: CheckContext) -> CheckOutcome:
+    """In the history, each row has one version that is valid now, and no two versions of a record overlap."""
+    if context.was_interrupted:
+        return CheckOutcome(False, _INTERRUPTED, "WARN")
+    found, sql = context.probe.history_faults(context.resource.name)
+    bad = {what: count for what, count in found.items() if count}
+    if not bad:
+        return CheckOutcome(True, "Each row has one current version.", counts=found, sql=sql)
+    listed = "; ".join(f"{counted(count, 'record')} {what}" for what, count in bad.items())
+    return CheckOutcome(False, f"{listed}.", counts=found, sql=sql)
 
 
 def ranges(context: CheckContext) -> CheckOutcome:
@@ -261,24 +313,33 @@ CHECKS: Mapping[str, Check] = {
     "rejected": rejected,
     "row_count": row_count,
     "complete": complete,
+    "unchanged": unchanged,
+    "history": history,
     "ranges": ranges,
     "references": references,
 }
 """Every check by its name, in the order in which a reader wants them."""
 
 
-def checks_of(resource: Resource) -> list[str]:
-    """Return the names of the checks that make sense for `resource`."""
-    refers = any(column.reference for column in resource.columns)
-    return [name for name in CHECKS if name != "references" or refers]
+def checks_of(account: Account, resource: Resource) -> list[str]:
+    """Return the names of the checks that make sense for `resource` of `account`."""
+    without = set()
+    if not any(column.reference for column in resource.columns):
+        without.add("references")
+    if not account.sync[resource.name].history:
+        without.add("history")
+    return [name for name in CHECKS if name not in without]
 
 
 def evaluate_check(name: str, context: CheckContext) -> CheckOutcome:
-    """Return the outcome of the check `name`, or a warning if the table does not exist."""
-    if context.stats.exists or (name == "schema" and context.loads):
+    """Return the outcome of the check `name`. Of a table that is not there, only `schema` fails."""
+    if context.stats.exists:
         outcome = CHECKS[name](context)
         return replace(outcome, sql=outcome.sql or _sql_of(name, context.stats))
-    return CheckOutcome(False, f"There is no table {context.resource.name} yet: materialize {context.key}.", "WARN")
+    problem = f"There is no table {context.stats.table}"
+    if name == "schema":
+        return CheckOutcome(False, f"{problem}. Materialize {context.key}.", sql=context.stats.columns_sql)
+    return CheckOutcome(True, f"{problem} to check.")
 
 
 def _sql_of(name: str, stats: TableStats) -> str:

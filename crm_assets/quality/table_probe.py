@@ -1,22 +1,24 @@
 """One look at a table: everything that the checks count, in two queries of SQL that DuckDB and Postgres both speak."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
-
-from dlt.destinations.sql_client import SqlClientBase
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from crm_assets.apis.resources import Resource
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
-from crm_assets.models.columns import LOAD_ID, Column
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
 from crm_assets.quality.conditions import Condition, conditions
+from crm_assets.text import counted
 
-Query = Callable[[str], Sequence[Sequence[Any]]]
-"""Runs one statement and returns its rows."""
-Name = Callable[[str], str]
-"""Quotes the name of a column."""
+if TYPE_CHECKING:
+    from dlt.destinations.sql_client import SqlClientBase
+
+    from crm_assets.load.fingerprints import Fingerprint
+    from crm_assets.load.resource_loads import ResourceLoad
 
 MAX_FAILED_ROWS = 10
+TIMES = TYPE_NAMES["timestamp"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class TableStats:
     wrong: Mapping[str, str]
     """Declared columns that are missing or have another type, each with what is wrong."""
     rows: int
+    living: int
+    """Rows that are not flagged as deleted."""
     nulls: Mapping[str, int]
     """NULLs in each column that must have none."""
     repeated: int
     """Rows whose id stands in another row too."""
     of_last_load: int
+    newest_load: str | None
+    """The latest load that wrote a row."""
     reported_count: int | None
     """The number of records that the CRM itself named in its last listing, if it does."""
     conditions: Mapping[Condition, int]
@@ -53,49 +59,54 @@ class TableStats:
         return bool(self.columns)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is not as the last load left it: in words, at least how many rows, and the query that shows them."""
+
+    what: str
+    rows: int
+    sql: str = ""
+
+
 class TableProbe:
     """Looks at the tables of one dataset.
 
     Args:
-        query: runs SQL in the warehouse.
-        quote: quotes the name of a column or table.
-        dataset: schema of the tables.
+        client: a connection to the warehouse.
+        last_loads: the last complete load of each resource.
     """
 
-    @classmethod
-    def of(cls, client: SqlClientBase[Any]) -> Self:
-        """Return the probe of the dataset that `client` is connected to."""
-        return cls(
-            lambda sql: client.execute_sql(sql) or [],
-            client.escape_column_name,
-            client.dataset_name,
-        )
+    def __init__(self, client: "SqlClientBase[Any]", last_loads: "Mapping[str, ResourceLoad]") -> None:
+        self._client = client
+        self._quote = client.escape_column_name
+        self._dataset = client.dataset_name
+        self._last_loads = last_loads
 
-    def __init__(self, query: Query, quote: Name, dataset: str) -> None:
-        self._query = query
-        self._quote = quote
-        self._dataset = dataset
+    def _query(self, sql: str) -> Sequence[Sequence[Any]]:
+        return self._client.execute_sql(sql) or []
 
-    def measure(self, resource: Resource, last_load: str | None) -> TableStats:
-        """Measure the table of `resource`; `last_load` is the load that should have brought its rows."""
+    def measure(self, resource: Resource) -> TableStats:
+        """Measure the table of `resource`."""
         name = resource.name
         columns, columns_sql = self._columns(name), self._columns_sql(name)
         wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
         sound = [column for column in resource.columns if column.name not in wrong]
         if "id" not in columns:
-            return TableStats(name, columns, wrong, 0, {}, 0, 0, None, {}, {}, "", columns_sql)
-        counted = self._counted(name, sound, columns, last_load)
-        numbers = ",\n  ".join(counted.values())
+            return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, None, {}, {}, "", columns_sql)
+        expressions = self._expressions(name, sound, columns)
+        numbers = ",\n  ".join(expressions.values())
         sql = f"SELECT\n  {numbers}\nFROM {self._table(name)}"
-        row = dict(zip(counted, self._query(sql)[0], strict=True))
+        row = dict(zip(expressions, self._query(sql)[0], strict=True))
         return TableStats(
             table=name,
             columns=columns,
             wrong=wrong,
             rows=row["rows"],
+            living=row["living"],
             nulls={column.name: row[f"null {column.name}"] for column in sound if not column.nullable},
             repeated=row["repeated"],
             of_last_load=row["of_last_load"],
+            newest_load=row["newest_load"],
             reported_count=row["reported_count"],
             conditions={one: row[one.name] for one in conditions(sound)},
             references={
@@ -109,14 +120,14 @@ class TableProbe:
         """Return up to ten ids that stand in more than one row, and in how many."""
         identifier = self._quote("id")
         return self._query(
-            f"SELECT {identifier}, count(*) FROM {self._table(resource)} GROUP BY 1 HAVING count(*) > 1"  # noqa: S608
+            f"SELECT {identifier}, count(*) FROM {self._table(resource)} GROUP BY 1 HAVING count(*) > 1"
             f" ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
     def rejected(self, resource: str, load_id: str) -> tuple[str, Sequence[Sequence[Any]]]:
         """Return id and reason of up to ten records of the load `load_id` that could not be rows, and the query."""
         sql = (
-            f"SELECT record_id, reason FROM {self._table('rejected_records')}"  # noqa: S608 - names are quoted
+            f"SELECT record_id, reason FROM {self._table('rejected_records')}"
             f" WHERE resource = '{resource}' AND {self._quote(LOAD_ID)} = '{load_id}'"
             f" ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
@@ -125,7 +136,7 @@ class TableProbe:
     def breaking(self, resource: str, condition: Condition) -> Sequence[Sequence[Any]]:
         """Return id and value of up to ten rows that break `condition`."""
         return self._query(
-            f"SELECT {self._quote('id')}, {self._quote(condition.column)} FROM {self._table(resource)}"  # noqa: S608
+            f"SELECT {self._quote('id')}, {self._quote(condition.column)} FROM {self._table(resource)}"
             f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
@@ -133,35 +144,81 @@ class TableProbe:
         """Return id and reference of up to ten rows whose `column` refers to nothing."""
         declared = next(one for one in resource.columns if one.name == column)
         return self._query(
-            f"SELECT r.id, r.reference FROM ({self._references(resource.name, declared)}) r"  # noqa: S608 - names are quoted
+            f"SELECT r.id, r.reference FROM ({self._references(resource.name, declared)}) r"
             f" WHERE {self._leads_nowhere(declared)} ORDER BY 1, 2 LIMIT {MAX_FAILED_ROWS}"
         )
 
-    def _counted(
-        self, resource: str, sound: Sequence[Column], columns: Mapping[str, str], last_load: str | None
-    ) -> dict[str, str]:
-        """Name each number that one row of the answer holds."""
+    def changes(self, table: str, left: "Fingerprint") -> Change | None:
+        """Return what of `table` is not as `left` says, if anything; None too if the warehouse has another version."""
+        from crm_assets.load.fingerprints import engine, fingerprint, rows_in
+
+        if engine(self._client) != left.engine:
+            return None
+        columns = self._columns(table)
+        if not columns:
+            return Change(f"{table} is gone", 0)
+        if missing := [name for name in left.columns if name not in columns]:
+            return Change(f"{table} has no column {', '.join(missing)}", 0)
+        now = fingerprint(self._client, table, left.columns)
+        if now is None or not (buckets := left.changed_buckets(now)):
+            return None
+        rows = left.changed_rows(now)
+        sql = f"SELECT * FROM {self._table(table)} WHERE {rows_in(buckets)}"
+        return Change(f"at least {counted(rows, 'row')} of {table} changed, came or went", rows, sql)
+
+    def history_faults(self, resource: str) -> tuple[dict[str, int], str]:
+        """Return how many records break what holds of every history, by what they break, and the query."""
+        from crm_assets.load.scd2 import VALID_FROM, VALID_TO, history_table
+
+        name = history_table(resource)
+        if not self._columns(name):
+            return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource)}")[0][0]}, ""
+        rows, versions = self._table(resource), self._table(name)
+        begin, end, deleted_at, missing = map(self._quote, (VALID_FROM, VALID_TO, DELETED_AT, MISSING_SINCE))
+        living = f"SELECT id FROM {rows} WHERE {deleted_at} IS NULL"
+        current = f"SELECT id FROM {versions} WHERE {end} IS NULL"
+        window = f"OVER (PARTITION BY id ORDER BY {begin}, {end} NULLS LAST)"
+        ordered = (
+            f"SELECT id, {begin} AS began, lag({end}) {window} AS ended, row_number() {window} AS place FROM {versions}"
+        )
+        overlaps = "place > 1 AND (ended IS NULL OR ended > began)"
+        queries = {
+            "have several current versions": f"SELECT id FROM ({current}) c GROUP BY id HAVING count(*) > 1",
+            "have no current version": f"{living} AND {missing} IS NULL AND id NOT IN ({current})",
+            "have a current version and no row": f"{current} AND id NOT IN ({living})",
+            "have versions that overlap": f"SELECT DISTINCT id FROM ({ordered}) v WHERE {overlaps}",
+        }
+        counts = ",\n  ".join(f"(SELECT count(*) FROM ({query}) q)" for query in queries.values())
+        sql = f"SELECT\n  {counts}"
+        return dict(zip(queries, self._query(sql)[0], strict=True)), sql
+
+    def _expressions(self, resource: str, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
+        """Return the expression of each number that one row of the answer holds."""
         names = {column.name for column in sound}
-        latest = f"{self._quote(LOAD_ID)} = '{last_load}'" if last_load and LOAD_ID in columns else "1 = 0"
+        last_load = self._last_loads.get(resource)
+        latest = f"{self._quote(LOAD_ID)} = '{last_load.load_id}'" if last_load and LOAD_ID in columns else "1 = 0"
         identifier = self._quote("id")
-        counted = {
+        living = f" FILTER (WHERE {self._quote(DELETED_AT)} IS NULL)" if DELETED_AT in columns else ""
+        expressions = {
             "rows": "count(*)",
+            "living": f"count(*){living}",
             "repeated": f"count({identifier}) - count(DISTINCT {identifier})",
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
+            "newest_load": f"max({self._quote(LOAD_ID)})" if LOAD_ID in columns else "NULL",
             "reported_count": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
         }
         for column in sound:
             if not column.nullable:
-                counted[f"null {column.name}"] = f"count(*) FILTER (WHERE {self._quote(column.name)} IS NULL)"
+                expressions[f"null {column.name}"] = f"count(*) FILTER (WHERE {self._quote(column.name)} IS NULL)"
         for condition in conditions(sound):
-            counted[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
+            expressions[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
         for column_name, declared in self._referring(resource, sound):
             references = self._references(resource, declared)
-            counted[f"all {column_name}"] = f"(SELECT count(*) FROM ({references}) r)"  # noqa: S608
-            counted[f"lost {column_name}"] = (
-                f"(SELECT count(*) FROM ({references}) r WHERE {self._leads_nowhere(declared)})"  # noqa: S608
+            expressions[f"all {column_name}"] = f"(SELECT count(*) FROM ({references}) r)"
+            expressions[f"lost {column_name}"] = (
+                f"(SELECT count(*) FROM ({references}) r WHERE {self._leads_nowhere(declared)})"
             )
-        return counted
+        return expressions
 
     def _referring(self, resource: str, sound: Sequence[Column]) -> list[tuple[str, Column]]:
         return [
@@ -176,20 +233,37 @@ class TableProbe:
         if column.data_type.name == "json":
             # A list of ids as JSON text, taken apart without the JSON functions, which differ between warehouses.
             text = f"unnest(string_to_array(translate({text}, '[]\" ', ''), ','))"
-        inner = f"SELECT {identifier} AS id, {text} AS reference FROM {self._table(resource)} WHERE {name} IS NOT NULL"  # noqa: S608
-        return f"SELECT id, reference FROM ({inner}) i WHERE reference NOT IN ('', '0', 'null')"  # noqa: S608
+        assert column.reference  # noqa: S101 - only referring columns come here
+        could_know = self._could_be_known(resource, column.reference)
+        inner = (
+            f"SELECT {identifier} AS id, {text} AS reference FROM {self._table(resource)}"
+            f" WHERE {name} IS NOT NULL AND {could_know}"
+        )
+        return f"SELECT id, reference FROM ({inner}) i WHERE reference NOT IN ('', '0', 'null')"
+
+    def _could_be_known(self, resource: str, target: str) -> str:
+        """Return the condition of the rows whose references the last listing of `target` could have known already."""
+        own, known = self._last_loads.get(resource), self._last_loads.get(target)
+        if own is None or known is None or known.load_id >= own.load_id:
+            return "1 = 1"
+        columns = self._columns(resource)
+        times = [name for name in ("updated_time", "created_time") if plain_type(columns.get(name, "")) in TIMES]
+        if not times:
+            return "1 = 0"
+        listed = known.loaded_at - timedelta(seconds=known.fetch_seconds)
+        return f"coalesce({', '.join(map(self._quote, times))}) < TIMESTAMPTZ '{listed.isoformat()}'"
 
     def _leads_nowhere(self, column: Column) -> str:
         assert column.reference  # noqa: S101 - only referring columns come here
         target = self._table(column.reference)
-        return f"r.reference NOT IN (SELECT CAST({self._quote('id')} AS VARCHAR) FROM {target})"  # noqa: S608
+        return f"r.reference NOT IN (SELECT CAST({self._quote('id')} AS VARCHAR) FROM {target})"
 
     def _columns(self, resource: str) -> dict[str, str]:
         return {str(name): str(kind) for name, kind in self._query(self._columns_sql(resource))}
 
     def _columns_sql(self, resource: str) -> str:
         where = f"table_schema = '{self._dataset}' AND table_name = '{resource}'"
-        return f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}"  # noqa: S608 - our names
+        return f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}"
 
     def _table(self, resource: str) -> str:
         return f"{self._quote(self._dataset)}.{self._quote(resource)}"

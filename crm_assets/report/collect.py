@@ -103,7 +103,7 @@ def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource) -
     loads = [record for record in records if record.asset_materialization]
     metadata = [_values(one.asset_materialization.metadata) for one in loads if one.asset_materialization]
     counts = [one["dagster/row_count"] for one in metadata if "dagster/row_count" in one]
-    checks = [_check(instance, dg.AssetCheckKey(key, name)) for name in checks_of(resource)]
+    checks = [_check(instance, dg.AssetCheckKey(key, name)) for name in checks_of(account, resource)]
     return AssetResult(
         key=key.to_user_string(),
         table=metadata[0].get("dagster/table_name") if metadata else None,

@@ -11,6 +11,7 @@ from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, run_assets
 
 GONE = "SELECT id FROM crm.deals WHERE _deleted_at IS NOT NULL ORDER BY id"
+MISSING = "SELECT id FROM crm.deals WHERE _missing_since IS NOT NULL ORDER BY id"
 
 
 def ids(sandbox: Sandbox, resource: str) -> list[Any]:
@@ -32,6 +33,9 @@ def test_a_row_whose_record_is_gone_is_flagged_once_and_cleared_when_it_comes_ba
     assert warehouse.query(GONE) == []
     sandbox.crm.delete("deals", record["id"])
     materialize(["deals"])
+    assert warehouse.query(GONE) == []
+    assert warehouse.query(MISSING) == [(int(record["id"]),)]
+    materialize(["deals"])
     first = warehouse.query("SELECT id, _deleted_at FROM crm.deals WHERE _deleted_at IS NOT NULL")
     assert [row[0] for row in first] == [int(record["id"])]
     materialize(["deals"])
@@ -39,7 +43,58 @@ def test_a_row_whose_record_is_gone_is_flagged_once_and_cleared_when_it_comes_ba
     sandbox.crm.create("deals", record)
     materialize(["deals"])
     assert warehouse.query(GONE) == []
+    assert warehouse.query(MISSING) == []
     assert warehouse.query("SELECT count(*) FROM crm.deals") == [(SMALL["deals"],)]
+
+
+def test_a_record_that_one_listing_of_several_pages_missed_is_never_flagged(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC__HISTORY", "true")
+    record = list(sandbox.crm.records("deals"))[50]
+    materialize(["deals"])
+    for _ in range(3):
+        sandbox.crm.delete("deals", record["id"])
+        materialize(["deals"])
+        assert warehouse.query(MISSING) == [(int(record["id"]),)]
+        sandbox.crm.create("deals", record)
+        materialize(["deals"])
+        assert warehouse.query(MISSING) == warehouse.query(GONE) == []
+    assert warehouse.query("SELECT count(*) FROM crm.deals_history") == [(SMALL["deals"],)]
+
+
+@pytest.mark.parametrize(
+    ("confirm", "resource", "count", "at_once"),
+    [
+        ("auto", "notes", None, True),  # one page
+        ("auto", "deals", None, False),
+        ("auto", "campaigns", SMALL["campaigns"] - 1, True),  # as many as the CRM says
+        ("auto", "campaigns", SMALL["campaigns"], False),
+        ("second_listing", "notes", None, False),
+        ("none", "deals", None, True),
+    ],
+)
+def test_a_row_is_flagged_at_once_where_nothing_can_have_moved(
+    materialize: Materialize,
+    sandbox: Sandbox,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    confirm: str,
+    resource: str,
+    count: int | None,
+    at_once: bool,
+) -> None:
+    monkeypatch.setenv("SYNC__DELETES_CONFIRM", confirm)
+    materialize([resource])
+    first, *_, last = ids(sandbox, resource)
+    sandbox.crm.delete(resource, last)
+    sandbox.crm.update(resource, first, count=count)
+    for flagged in (at_once, True):
+        materialize([resource])
+        gone = warehouse.query(
+            f"SELECT _deleted_at IS NOT NULL, _missing_since IS NOT NULL FROM crm.{resource} WHERE id = {last}"
+        )
+        assert gone == [(flagged, not at_once)]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +113,8 @@ def test_the_setting_of_a_resource_removes_or_keeps_the_row(
     materialize(["deals", "notes"])
     for resource in ("deals", "notes"):
         sandbox.crm.delete(resource, ids(sandbox, resource)[0])
-    materialize(["deals", "notes"])
+    for _ in range(2):
+        materialize(["deals", "notes"])
     assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.deals") == [(rows, flagged)]
     assert warehouse.query("SELECT count(*), count(_deleted_at) FROM crm.notes") == [(SMALL["notes"], 1)]
 
@@ -143,7 +199,8 @@ def test_a_small_table_and_a_share_within_the_guard_are_not_guarded(
     for resource, count in (("deals", 24), ("notes", 20)):
         for record_id in ids(sandbox, resource)[:count]:
             sandbox.crm.delete(resource, record_id)
-    materialize(["deals", "notes"])
+    for _ in range(2):
+        materialize(["deals", "notes"])
     assert len(warehouse.query(GONE)) == 24
     assert warehouse.query("SELECT count(_deleted_at) FROM crm.notes") == [(20,)]
 
@@ -175,6 +232,8 @@ class TestHistory:
         materialize(["deals"])
         assert self.versions(warehouse, record["id"]) == [(record["name"], False), ("Second", True)]
         sandbox.crm.delete("deals", record["id"])
+        materialize(["deals"])
+        assert self.versions(warehouse, record["id"]) == [(record["name"], False), ("Second", True)]
         materialize(["deals"])
         assert self.versions(warehouse, record["id"]) == [(record["name"], False), ("Second", False)]
         sandbox.crm.create("deals", {**record, "name": "Second"})
@@ -218,7 +277,8 @@ class TestHistory:
         valid = "SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL"
         assert warehouse.query(valid) == [(90,)]
         sandbox.crm.delete("deals", ids(sandbox, "deals")[0])
-        materialize(["deals"])
+        for _ in range(2):
+            materialize(["deals"])
         assert warehouse.query(valid) == [(89,)]
 
     def test_an_empty_listing_ends_no_version_where_rows_are_kept(

@@ -77,7 +77,11 @@ def test_every_declared_column_has_its_type_and_every_undeclared_field_is_a_json
     declared = {column.name: DUCKDB[column.data_type.name] for column in columns_of(MODELS[resource])}
     assert {name: columns[name] for name in declared} == declared
     assert columns["brand_new"] == "JSON"
-    ours = {"_dlt_load_id": "VARCHAR", "_deleted_at": "TIMESTAMP WITH TIME ZONE"}
+    ours = {
+        "_dlt_load_id": "VARCHAR",
+        "_deleted_at": "TIMESTAMP WITH TIME ZONE",
+        "_missing_since": "TIMESTAMP WITH TIME ZONE",
+    }
     assert {name: columns[name] for name in ours} == ours
     assert {columns[name] for name in columns.keys() - declared.keys() - ours.keys()} == {"JSON"}
     assert warehouse.query(f"SELECT brand_new FROM crm.{resource} WHERE id = 4711") == [('[{"a":1}]',)]

@@ -1,14 +1,17 @@
 """Each defect fails exactly the check that is named for it, and the check says where to look."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
+from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.definitions import defs
+from crm_assets.load.warehouse import open_warehouse
 from crm_assets.models import MODELS
 from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.checks import check_specs
@@ -92,7 +95,7 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         lambda crm: crm.crm.create("notes", {"id": 7, "brandNew": 1}),
         "notes.drift",
         "WARN",
-        "brandNew is not",
+        "brandNew is new",
     ),
     (
         "a null id",
@@ -101,7 +104,14 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         "WARN",
         "no id: id is missing",
     ),
-    ("an id twice", repeat_an_id, "contacts.unique_id", "ERROR", "more than once: 981"),
+    ("an id twice, on two pages", repeat_an_id, "contacts.unique_id", "WARN", "1 id more than once: 981"),
+    (
+        "an id twice, on one page",
+        lambda crm: crm.crm.replace("notes", 1, next(crm.crm.records("notes"))),
+        "notes.unique_id",
+        "ERROR",
+        "1 id more than once: ",
+    ),
     (
         "a cut listing",
         cut_to_a_tenth,
@@ -174,33 +184,99 @@ def test_a_defect_of_the_crm_fails_exactly_the_check_named_for_it(
     assert words in found[check][1]
 
 
-TAMPERED = [
-    ("ALTER TABLE crm.deals DROP COLUMN milestone", {"deals.schema": ("ERROR", "milestone is missing")}),
+CHANGED = {"deals.unchanged": ("ERROR", "Since the load of 20")}
+TAMPERED: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    (
+        "ALTER TABLE crm.deals DROP COLUMN milestone",
+        {"deals.schema": ("ERROR", "milestone is missing"), "deals.unchanged": ("ERROR", "has no column milestone")},
+    ),
     (
         "ALTER TABLE crm.deals ALTER probability TYPE VARCHAR",
-        {"deals.schema": ("ERROR", "probability is VARCHAR, not bigint")},
+        {"deals.schema": ("ERROR", "probability is VARCHAR, not bigint"), **CHANGED},
     ),
     (
         "ALTER TABLE crm.deals ALTER id DROP NOT NULL;"
         " UPDATE crm.deals SET id = NULL WHERE id = (SELECT min(id) FROM crm.deals)",
-        {"deals.nulls": ("ERROR", "id is NULL in 1 row")},
+        {"deals.nulls": ("ERROR", "id is NULL in 1 row"), **CHANGED},
     ),
     (
         "INSERT INTO crm.deals SELECT * REPLACE ('by hand' AS _dlt_load_id) FROM crm.deals LIMIT 2",
-        {"deals.unique_id": ("ERROR", "2 rows repeat an id")},
+        {
+            "deals.unique_id": ("ERROR", "2 rows repeat an id"),
+            "deals.complete": ("WARN", "A load was interrupted"),
+            "deals.unchanged": ("WARN", "A load was interrupted"),
+        },
     ),
     (
         "DELETE FROM crm.deals USING (SELECT id FROM crm.deals LIMIT 10) d WHERE crm.deals.id = d.id",
-        {"deals.complete": ("ERROR", "wrote 120 rows; 110 of them")},
+        {
+            "deals.complete": ("ERROR", "wrote 120 rows; 110 of them"),
+            "deals.unchanged": ("ERROR", "at least 10 rows of deals changed, came or went"),
+        },
     ),
     (
         "DELETE FROM crm.deals",
         {
             "deals.complete": ("ERROR", "wrote 120 rows; 0 of them"),
-            "deals.row_count": ("ERROR", "The table is empty; it had 120 rows"),
+            "deals.row_count": ("ERROR", "The table has 0 rows; it had 120"),
+            "deals.unchanged": ("ERROR", "at least 120 rows of deals changed, came or went"),
         },
     ),
-    ("UPDATE crm.deals SET expected_value = -1", {"deals.ranges": ("WARN", "expected_value is below 0 in 120 rows")}),
+    (
+        "UPDATE crm.deals SET expected_value = -1",
+        {"deals.ranges": ("WARN", "expected_value is below 0 in 120 rows"), **CHANGED},
+    ),
+    (
+        "UPDATE crm.deals SET _deleted_at = now()",
+        {"deals.row_count": ("ERROR", "The table has 0 rows; it had 120"), **CHANGED},
+    ),
+    (
+        "CREATE TEMP TABLE two AS SELECT id, row_number() OVER (ORDER BY id) place FROM crm.deals ORDER BY id LIMIT 2;"
+        " UPDATE crm.deals SET id = -place FROM two WHERE deals.id = two.id;"
+        " UPDATE crm.deals SET id = two.id FROM two WHERE deals.id = -(3 - two.place)",
+        {"deals.unchanged": ("ERROR", "at least 2 rows of deals changed, came or went")},
+    ),
+    ("UPDATE crm.deals SET name = 'one for all'", CHANGED),
+    ("UPDATE crm.deals SET expected_value = expected_value * 100", CHANGED),
+    ("UPDATE crm.deals SET created_time = created_time - INTERVAL 1 YEAR", CHANGED),
+    (
+        "UPDATE crm.deals SET id = 7000 + id % 1000, name = 'made up' WHERE id IN (SELECT id FROM crm.deals LIMIT 10)",
+        CHANGED,
+    ),
+    (
+        "UPDATE crm.deals SET custom_data = '[]' WHERE id = (SELECT min(id) FROM crm.deals WHERE custom_data <> '[]')",
+        {"deals.unchanged": ("ERROR", "at least 1 row of deals changed, came or went")},
+    ),
+]
+TAMPERED_HISTORY: list[tuple[str, dict[str, tuple[str, str]]]] = [
+    (
+        "DELETE FROM crm.deals_history",
+        {
+            "deals.history": ("ERROR", "120 records have no current version."),
+            "deals.unchanged": ("ERROR", "at least 120 rows of deals_history changed, came or went"),
+        },
+    ),
+    (
+        "DROP TABLE crm.deals_history",
+        {
+            "deals.history": ("ERROR", "120 records have no history."),
+            "deals.unchanged": ("ERROR", "deals_history is gone"),
+        },
+    ),
+    (
+        "INSERT INTO crm.deals_history SELECT * FROM crm.deals_history LIMIT 1",
+        {
+            "deals.history": (
+                "ERROR",
+                "1 record have several current versions; 1 record have versions that overlap.",
+            ),
+            **CHANGED,
+        },
+    ),
+    (
+        "UPDATE crm.deals SET _deleted_at = now() WHERE id = (SELECT min(id) FROM crm.deals)",
+        {"deals.history": ("ERROR", "1 record have a current version and no row"), **CHANGED},
+    ),
 ]
 
 
@@ -224,6 +300,77 @@ def test_a_warehouse_that_was_tampered_with_is_found_by_the_checks_alone(
         assert words in found[name][1]
     assert sum(sandbox.requests.values()) == asked
     assert not result.get_asset_materialization_events()
+
+
+@pytest.mark.parametrize(("sql", "wanted"), TAMPERED_HISTORY, ids=[one[0][:40] for one in TAMPERED_HISTORY])
+def test_a_history_that_was_tampered_with_is_found_too(
+    materialize: Materialize,
+    run_checks: RunChecks,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    sql: str,
+    wanted: dict[str, tuple[str, str]],
+) -> None:
+    monkeypatch.setenv("SYNC__HISTORY", "true")
+    assert failures(materialize(["contacts", "deals"])) == {}
+    assert failures(run_checks("deals")) == {}
+    warehouse.query(sql)
+    found = failures(run_checks("deals"))
+    assert {name: severity for name, (severity, _) in found.items()} == {name: one[0] for name, one in wanted.items()}
+    for name, (_, words) in wanted.items():
+        assert words in found[name][1]
+
+
+def test_the_next_load_makes_the_table_right_and_says_so(
+    materialize: Materialize, run_checks: RunChecks, warehouse: Warehouse
+) -> None:
+    assert materialize(["contacts", "deals"]).success
+    warehouse.query("UPDATE crm.deals SET expected_value = expected_value * 100")
+    assert failures(run_checks("deals")).keys() == {"deals.unchanged"}
+    assert failures(materialize(["deals"])) == {}
+    assert failures(run_checks("deals")) == {}
+
+
+def test_a_defect_that_stays_is_an_error_and_a_change_is_told_once(materialize: Materialize, sandbox: Sandbox) -> None:
+    assert failures(materialize(["companies", "contacts"])) == {}
+    repeat_an_id(sandbox)
+    every_record(sandbox, "contacts", brandNew=1)
+    first = failures(materialize(["companies", "contacts"]))
+    assert {name: severity for name, (severity, _) in first.items()} == {
+        "contacts.unique_id": "WARN",
+        "contacts.drift": "WARN",
+    }
+    assert failures(materialize(["companies", "contacts"])) == {
+        "contacts.unique_id": ("ERROR", first["contacts.unique_id"][1])
+    }
+
+
+def test_a_listing_that_is_empty_twice_was_emptied(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    for record in list(sandbox.crm.records("milestone"))[1:]:
+        sandbox.crm.delete("milestone", record["id"])
+    assert failures(materialize(["milestone"])) == {}
+    sandbox.crm.delete("milestone", next(sandbox.crm.records("milestone"))["id"])
+    assert failures(materialize(["milestone"])) == {
+        "milestone.row_count": ("ERROR", "The last listing has 0 records; the one before had 1.")
+    }
+    assert warehouse.query("SELECT _missing_since IS NULL, _deleted_at IS NULL FROM crm.milestone") == [(False, True)]
+    assert failures(materialize(["milestone"])) == {}
+    assert warehouse.query("SELECT _deleted_at IS NULL FROM crm.milestone") == [(False,)]
+
+
+def test_a_reference_is_judged_by_what_its_table_could_know(materialize: Materialize, sandbox: Sandbox) -> None:
+    assert failures(materialize(["contacts", "deals"])) == {}
+    for record in list(sandbox.crm.records("deals")):
+        sandbox.crm.update("deals", record["id"], contact_ids=["4711"], updated_time=int(time.time()))
+    sandbox.crm.create("contacts", {"id": 4711, "type": "PERSON"})
+    assert failures(materialize(["deals"])) == {}
+    assert failures(materialize(["contacts", "deals"])) == {}
+    sandbox.crm.delete("contacts", 4711)
+    for record in list(sandbox.crm.records("deals")):
+        sandbox.crm.update("deals", record["id"], contact_ids=["4712"], updated_time=int(time.time()))
+    assert failures(materialize(["contacts", "deals"])).keys() == {"deals.references"}
 
 
 def test_a_failed_check_shows_counts_sql_and_offenders(
@@ -256,9 +403,9 @@ def test_a_share_of_rejected_records_above_the_setting_is_an_error(
 
 
 def test_a_table_that_is_not_there_yet_says_so(run_checks: RunChecks) -> None:
-    found = failures(run_checks("deals"))
-    assert found.keys() == {f"deals.{name}" for name in checks_of(RESOURCES["deals"])}
-    assert set(found.values()) == {("WARN", "There is no table deals yet: materialize crm/deals.")}
+    assert failures(run_checks("deals")) == {
+        "deals.schema": ("ERROR", "There is no table deals. Materialize crm/deals.")
+    }
 
 
 def test_a_table_that_was_dropped_is_an_error_of_its_schema(
@@ -266,9 +413,7 @@ def test_a_table_that_was_dropped_is_an_error_of_its_schema(
 ) -> None:
     assert materialize(["deals"]).success
     warehouse.query("DROP TABLE crm.deals")
-    severity, words = failures(run_checks("deals"))["deals.schema"]
-    assert severity == "ERROR"
-    assert "id is missing" in words
+    assert failures(run_checks("deals")).keys() == {"deals.schema"}
 
 
 def test_checks_that_cannot_run_are_an_error_of_the_step_and_no_pass(
@@ -284,7 +429,7 @@ def test_checks_that_cannot_run_are_an_error_of_the_step_and_no_pass(
 
 def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_looks_for() -> None:
     assert {spec.asset_key.path[-1] for spec in check_specs(an_account())} == set(MODELS)
-    assert [name for name in MODELS if "references" in checks_of(RESOURCES[name])] == [
+    assert [name for name in MODELS if "references" in checks_of(an_account(), RESOURCES[name])] == [
         "contacts",
         "deals",
         "notes",
@@ -292,7 +437,7 @@ def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_look
         "tickets",
     ]
     assert all(check.__doc__ for check in CHECKS.values())
-    assert len(check_specs(an_account())) == 11 * 8 + 5
+    assert len(check_specs(an_account())) == 11 * 9 + 5
 
 
 @pytest.mark.parametrize(
@@ -304,15 +449,21 @@ def test_a_table_has_the_freshness_policy_of_its_cadence(resource: str, warn: ti
     assert policy == dg.FreshnessPolicy.time_window(warn_window=warn, fail_window=fail)
 
 
-def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materialize, warehouse: Warehouse) -> None:
+class _Recorded(TableProbe):
+    """A probe that remembers its queries."""
+
+    def __init__(self, client: SqlClientBase[Any]) -> None:
+        super().__init__(client, {})
+        self.queries: list[str] = []
+
+    def _query(self, sql: str) -> Sequence[Sequence[Any]]:
+        self.queries.append(sql)
+        return super()._query(sql)
+
+
+def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materialize, tmp_path: Path) -> None:
     assert materialize(["deals"]).success
-    asked: list[str] = []
-
-    with duckdb.connect(str(warehouse.path)) as connection:
-
-        def query(sql: str) -> list[tuple[Any, ...]]:
-            asked.append(sql)
-            return connection.execute(sql).fetchall()
-
-        TableProbe(query, lambda name: f'"{name}"', "crm").measure(RESOURCES["deals"], None)
-    assert len([sql for sql in asked if "information_schema" not in sql]) == 1
+    with open_warehouse(an_account(), tmp_path, print) as opened:
+        probe = _Recorded(opened.sql)
+        assert probe.measure(RESOURCES["deals"]).rows == SMALL["deals"]
+    assert len([sql for sql in probe.queries if "information_schema" not in sql]) == 1

@@ -37,35 +37,35 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
         pytest.MonkeyPatch.context() as environment,
     ):
         warehouse_in(directory, crm, environment)
-        run_assets(history, ["deals", "notes"])
-        crm.crm.replace("deals", 5, {"id": 77, "brand|New": "<b>"})
-        crm.crm.replace("deals", 110, {"id": 77})
-        run_assets(history, ["deals"])
+        run_assets(history, ["notes", "tasks"])
+        crm.crm.replace("tasks", 5, {"id": 77, "brand|New": "<b>"})
+        crm.crm.replace("tasks", 15, {"id": 77})
+        run_assets(history, ["tasks"])
         return collect(history, [an_account()])
 
 
 def test_it_has_the_latest_result_of_every_check_that_ever_ran(found: Report) -> None:
-    deals, notes = found.assets
-    assert (deals.key, deals.table, deals.state) == ("crm/deals", "warehouse.crm.deals", "ERROR")
+    notes, tasks = found.assets
+    assert (tasks.key, tasks.table, tasks.state) == ("crm/tasks", "warehouse.crm.tasks", "ERROR")
     assert (notes.key, notes.rows, notes.state) == ("crm/notes", SMALL["notes"], "passed")
     assert not found.ok
-    states = {check.name: check.state for check in deals.checks}
+    states = {check.name: check.state for check in tasks.checks}
     assert states["unique_id"] == "ERROR"
     assert states["drift"] == "WARN"
     assert set(states.values()) == {"ERROR", "WARN", "passed"}
 
 
 def test_it_says_since_when_a_check_is_as_it_is_and_how_it_was_before(found: Report) -> None:
-    checks = {check.name: check for check in found.assets[0].checks}
+    checks = {check.name: check for check in found.assets[1].checks}
     assert list(checks["unique_id"].history) == ["passed", "ERROR"]
     assert checks["unique_id"].since == checks["unique_id"].evaluated_at
     assert checks["schema"].since < checks["schema"].evaluated_at
-    assert len(found.assets[0].row_history) == 2
+    assert len(found.assets[1].row_history) == 2
 
 
 def test_only_failures_leaves_out_what_passed(found: Report) -> None:
     failing = only_failures(found)
-    assert [asset.key for asset in failing.assets] == ["crm/deals"]
+    assert [asset.key for asset in failing.assets] == ["crm/tasks"]
     assert {check.name for check in failing.assets[0].checks} >= {"unique_id", "drift"}
     assert all(not check.passed for check in failing.assets[0].checks)
     assert not failing.ok
@@ -89,10 +89,10 @@ def test_markdown_has_one_line_per_check_and_no_broken_cell(found: Report) -> No
 
 def test_junit_counts_errors_as_failures_and_warnings_not(found: Report) -> None:
     root = ElementTree.fromstring(as_junit(found))  # noqa: S314 - our own text
-    deals = root.find("testsuite[@name='crm/deals']")
-    assert deals is not None
-    assert deals.get("failures") == "1"
-    assert [case.get("name") for case in deals.findall("testcase") if case.find("failure") is not None] == ["unique_id"]
+    tasks = root.find("testsuite[@name='crm/tasks']")
+    assert tasks is not None
+    assert tasks.get("failures") == "1"
+    assert [case.get("name") for case in tasks.findall("testcase") if case.find("failure") is not None] == ["unique_id"]
 
 
 def test_the_html_is_one_file_without_outside_references_and_without_the_crms_markup(found: Report) -> None:
@@ -133,22 +133,22 @@ def test_the_command_writes_files_and_gates_by_its_exit_code(
     sandbox: Sandbox,
     tmp_path: Path,
 ) -> None:
-    assert crm_assets("sync", "deals").returncode == 0
+    assert crm_assets("sync", "tasks").returncode == 0
     assert crm_assets("report").returncode == 0
-    sandbox.crm.replace("deals", 5, {"id": 77})
-    sandbox.crm.replace("deals", 110, {"id": 77})
-    done = crm_assets("sync", "deals")
+    sandbox.crm.replace("tasks", 5, {"id": 77})
+    sandbox.crm.replace("tasks", 15, {"id": 77})
+    done = crm_assets("sync", "tasks")
     assert done.returncode == 1
     assert "unique_id" in done.stdout
     for form in ("terminal", "html"):
         file = tmp_path / f"report.{form}"
         assert crm_assets("report", "--format", form, "--output", str(file), "--only-failures").returncode == 1
         assert "more than once: 77" in file.read_text()
-        assert "All 34 declared columns" not in file.read_text()
-    assert crm_assets("check", "deals").returncode == 1
+        assert "declared columns are as declared" not in file.read_text()
+    assert crm_assets("check", "tasks").returncode == 1
 
 
 def test_a_warning_does_not_gate(found: Report) -> None:
-    deals = found.assets[0]
-    warned = replace(deals, checks=[check for check in deals.checks if check.state != "ERROR"])
+    tasks = found.assets[1]
+    warned = replace(tasks, checks=[check for check in tasks.checks if check.state != "ERROR"])
     assert Report(found.generated_at, [warned]).ok
