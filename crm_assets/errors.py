@@ -130,6 +130,7 @@ class PartialSyncError(CrmAssetsError):
         causes = dict.fromkeys(map(str, failed.values()))
         super().__init__("\n".join([f"{', '.join(failed)} did not load. {_what_landed(sorted(landed))}", *causes]))
         self.reasons: dict[str, Reason] = {resource: error.reason for resource, error in failed.items()}
+        self.problems = {resource: str(error) for resource, error in failed.items()}
         kinds = set(self.reasons.values())
         self.reason = kinds.pop() if len(kinds) == 1 else "data"
         self.worth_retrying = any(error.worth_retrying for error in failed.values())

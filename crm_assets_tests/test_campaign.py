@@ -129,14 +129,23 @@ class Warehouse(RuleBasedStateMachine):
         """Run all resources to the end."""
         self.run([], events, [])
 
-    @rule(names=subsets, events=events, faults=faults, seconds=st.floats(0.0, 2.0), politely=st.booleans())
+    @rule(
+        names=subsets,
+        events=events,
+        faults=faults,
+        seconds=st.floats(0.0, 2.0),
+        late=st.sampled_from([True, True, True, False]),
+        politely=st.booleans(),
+    )
     def run_and_kill(
-        self, names: list[str], events: list[Event], faults: list[Fault], seconds: float, politely: bool
+        self, names: list[str], events: list[Event], faults: list[Fault], seconds: float, late: bool, politely: bool
     ) -> None:
         """Run, end the process at any moment with SIGKILL or SIGINT, and look at what it left."""
         self._meanwhile(events, faults)
         before = self._tables(names)
         run = self._begin(names)
+        if late:
+            self._until_it_reads(run)
         if run.ends_within(seconds):
             self._judge(run.outcome(), names, before)
             return
@@ -173,9 +182,16 @@ class Warehouse(RuleBasedStateMachine):
         home.mkdir(exist_ok=True)
         self._model.attempted(names or MODELS)
         TALLY.runs += 1
+        self._requests = sum(self._sandbox.requests.values())
         return Run(home, self._environment, names)
 
+    def _until_it_reads(self, run: Run) -> None:
+        """Wait for the first request of `run`, or for its end: what happens to it before is no fault of the CRM."""
+        while sum(self._sandbox.requests.values()) == self._requests and not run.ends_within(0.05):
+            pass
+
     def _to_the_end(self, run: Run) -> Outcome:
+        self._until_it_reads(run)
         while not run.ends_within(2.5):
             self._sandbox.clear_faults()  # also what holds an answer
         return run.outcome()

@@ -1,10 +1,10 @@
 """What people are told of an incident: what, since when, which assets, the first lines of the error, where to look."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from crm_assets.alerts.incidents import Incident
-from crm_assets.text import counted
+from crm_assets.text import counted, lasting
 
 _FIRST_LINES = 6
 _WIDTH = 400
@@ -29,7 +29,7 @@ def message(incident: Incident, base_url: str) -> Message:
     what = _what(incident)
     if incident.over:
         subject = f"Resolved: {what}"
-        lines = [f"It lasted {_lasting(incident.over - incident.since)}, until {_moment(incident.over)}."]
+        lines = [f"It lasted {lasting(incident.over - incident.since)}, until {_moment(incident.over)}."]
     else:
         subject = f"CRM: {what}"
         lines = [f"Since {_moment(incident.since)}", *_first_lines(incident.text)]
@@ -62,9 +62,3 @@ def _link(incident: Incident, base_url: str) -> str:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _lasting(time: timedelta) -> str:
-    minutes = round(time.total_seconds() / 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

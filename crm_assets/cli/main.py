@@ -84,7 +84,7 @@ def sync(
             if outcome.landed:
                 print_landed(_out, outcome.landed)
             outcomes.append(outcome)
-        _conclude(accounts, outcomes, resources)
+        _conclude(outcomes)
 
 
 @app.command()
@@ -94,7 +94,7 @@ def check(resources: Resources = None, account: AccountName = None) -> None:
         from crm_assets.orchestration.run import run_checks
 
         accounts = _accounts(account, resources)
-        _conclude(accounts, [run_checks(one, resources or []) for one in accounts], resources)
+        _conclude([run_checks(one, resources or []) for one in accounts])
 
 
 def _accounts(name: str | None, resources: list[str] | None = None) -> "list[Account]":
@@ -106,20 +106,18 @@ def _accounts(name: str | None, resources: list[str] | None = None) -> "list[Acc
     return accounts
 
 
-def _conclude(accounts: "list[Account]", outcomes: "list[Outcome]", resources: list[str] | None) -> None:
-    """Print what the checks of `resources` found, and end with what it means for a script."""
-    from crm_assets.cli.terminal import print_summary
-    from crm_assets.orchestration.run import instance
-    from crm_assets.report.collect import collect
+def _conclude(outcomes: "list[Outcome]") -> None:
+    """Print what the checks of these runs found, and end with what it means for a script."""
+    from crm_assets.cli.terminal import print_checked
 
-    with instance() as history:
-        found = collect(history, accounts, resources or [])
-    print_summary(_out, found)
+    checked = [one for outcome in outcomes for one in outcome.checked]
+    if checked:
+        print_checked(_out, checked)
     failed = [outcome for outcome in outcomes if outcome.problem]
     if failed:
         problems = "\n".join(outcome.problem or "" for outcome in failed)
         _fail(problems, {outcome.reason for outcome in failed})
-    if not found.ok:
+    if any(one.state == "ERROR" for one in checked):
         raise typer.Exit(1)
 
 
@@ -140,9 +138,10 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Output file. Default: print to the terminal.")] = None,
     failures: Annotated[bool, typer.Option("--only-failures", help="Show only checks that did not pass.")] = False,
 ) -> None:
-    """Show the latest results of all checks.
+    """Show how the last load of each table ended, how old it is, and what its checks found.
 
-    Exits with 0 when no check fails with ERROR, 1 otherwise.
+    Exits with 0 when every table is loaded, its last load ended well, none is stale, and no check fails with ERROR;
+    with 1 otherwise.
     """
     with _explained():
         from crm_assets.cli.terminal import print_report
@@ -155,7 +154,7 @@ def report(
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
-                print_report(Console(file=file, width=160) if file else _out, shown)
+                print_report(Console(file=file, width=160) if file else _out, shown, only_failures=failures)
         elif output:
             output.write_text(FORMATS[form](shown), encoding="utf-8")
         else:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from crm_assets.extract.probe import Probe
 from crm_assets.extract.progress import ProgressListener, Reading, listening, log_listener
-from crm_assets.orchestration.run import Landed
-from crm_assets.report.collect import Report, State, only_failures
+from crm_assets.orchestration.run import Checked, Landed, State
+from crm_assets.report.collect import Report
 from crm_assets.report.formats import SIGNS
 
 _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
@@ -94,33 +94,38 @@ def print_probes(console: Console, base_url: str, probes: Sequence[Probe]) -> No
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
 
 
-def print_report(console: Console, report: Report) -> None:
-    """Print one line for each check."""
-    if not report.assets:
-        console.print("Nothing to report: nothing was loaded yet, or nothing failed.")
-        return
+def print_report(console: Console, report: Report, *, only_failures: bool = False) -> None:
+    """Print one line for each thing that is said of an asset."""
     rows = [
         [
             asset.key,
-            check.name,
-            f"{SIGNS[check.state]} {check.state}",
-            f"{check.since:%Y-%m-%d %H:%M}",
-            check.description,
+            one.name,
+            f"{SIGNS[one.state]} {one.state}",
+            f"{one.since:%Y-%m-%d %H:%M}" if one.since else "",
+            one.description,
         ]
         for asset in report.assets
-        for check in asset.checks
+        for one in asset.findings
+        if not (only_failures and one.state == "passed")
     ]
+    if not rows:
+        console.print("Nothing failed.")
+        return
     _print(console, ["asset", "check", "outcome", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
 
 
-def print_summary(console: Console, report: Report) -> None:
+def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     """Print how many checks passed, and each that did not."""
-    states = [check.state for asset in report.assets for check in asset.checks]
+    states = [one.state for one in checked]
     counts = ", ".join(f"{states.count(state)} {name}" for state, name in _COUNTED.items())
     console.print(f"\nChecks: {counts}.", markup=False)
-    failing = only_failures(report)
-    if failing.assets:
-        print_report(console, failing)
+    rows = [
+        [one.key, one.name, f"{SIGNS[one.state]} {one.state}", one.description]
+        for one in checked
+        if one.state != "passed"
+    ]
+    if rows:
+        _print(console, ["asset", "check", "outcome", "found"], rows, left={0, 1, 2, 3})
 
 
 def _print(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], left: set[int]) -> None:

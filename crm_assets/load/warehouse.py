@@ -51,7 +51,7 @@ class OpenWarehouse:
 
 @contextmanager
 def open_warehouse(
-    account: Account, directory: Path, log: Callable[[str], None], *, allow_deletes: bool = False
+    account: Account, directory: Path, log: Callable[[str], None], *, allow_deletes: bool = False, wait: bool = True
 ) -> Iterator[OpenWarehouse]:
     """Open the warehouse of `account` for writing; a DuckDB file stays ours until the end.
 
@@ -61,6 +61,7 @@ def open_warehouse(
             dlt's directory would be loaded first, and instead. State comes from the destination.
         log: told once if another process has the DuckDB file.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
+        wait: whether to wait for another process to close the DuckDB file, for `warehouse.lock_timeout`.
 
     Raises:
         WarehouseLocked: another process kept the DuckDB file open for too long.
@@ -68,9 +69,10 @@ def open_warehouse(
         SettingError: the destination is not known, or its driver is missing.
     """
     settings = account.warehouse
+    timeout = settings.lock_timeout if wait else 0.0
     destination = open_destination(settings.destination, account.data_dir)
     with (
-        exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=settings.lock_timeout, log=log),
+        exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=timeout, log=log),
         ExitStack() as stack,
     ):
         pipeline = dlt.pipeline(

@@ -30,6 +30,7 @@ def evaluate(
     account: Account,
     warehouse: "OpenWarehouse",
     keys: Collection[dg.AssetCheckKey],
+    not_loaded: Collection[str] = (),
 ) -> Iterator[dg.AssetCheckResult]:
     """Evaluate the checks `keys` against the tables of `account`, each table measured once.
 
@@ -37,6 +38,8 @@ def evaluate(
         account: whose tables they are.
         warehouse: where the tables are, and the record of the loads.
         keys: the checks to evaluate.
+        not_loaded: resources that this run should have loaded and could not. Their tables are checked as they are;
+            of one that is not there, nothing is said beside the failed load.
     """
     from crm_assets.load.resource_loads import read_loads
 
@@ -49,13 +52,15 @@ def evaluate(
             continue
         settings = account.checks[resource.name]
         stats = probe.measure(resource)
+        if resource.name in not_loaded and not stats.exists:
+            continue
         context = CheckContext(resource, key.to_user_string(), stats, probe, loads.get(resource.name, ()), settings)
         for name in names:
-            yield _result(key, name, evaluate_check(name, context))
+            yield _result(key, name, evaluate_check(name, context), account.dataset)
 
 
-def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = dict(outcome.counts)
+def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome, dataset: str) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"dataset": dataset, **outcome.counts}
     if outcome.failed_rows:
         metadata["failed_rows"] = dg.MetadataValue.md(_markdown(outcome.head, outcome.failed_rows))
     if outcome.sql:

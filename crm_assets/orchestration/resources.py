@@ -58,11 +58,26 @@ class Warehouse:
 
         open_destination(self.account.warehouse.destination, self.account.data_dir)
 
-    def open(self, directory: Path, log: Callable[[str], None]) -> "AbstractContextManager[OpenWarehouse]":
-        """Open the warehouse for one run; see `open_warehouse`."""
+    def exists(self) -> bool:
+        """Return whether there may be tables: only of a DuckDB file can it be said that there are none."""
+        from crm_assets.load.warehouses.destination import duckdb_path, open_destination
+
+        file = duckdb_path(open_destination(self.account.warehouse.destination, self.account.data_dir))
+        return file is None or file.exists()
+
+    def open(
+        self, directory: Path, log: Callable[[str], None], *, wait: bool = True
+    ) -> "AbstractContextManager[OpenWarehouse]":
+        """Open the warehouse for one run; see `open_warehouse`.
+
+        Args:
+            directory: where dlt keeps its files meanwhile.
+            log: told what happens.
+            wait: whether to wait for another process to close the DuckDB file.
+        """
         from crm_assets.load.warehouse import open_warehouse
 
-        return open_warehouse(self.account, directory, log, allow_deletes=self.allow_deletes)
+        return open_warehouse(self.account, directory, log, allow_deletes=self.allow_deletes, wait=wait)
 
 
 def build_resources(account: Account) -> Mapping[str, dg.ResourceDefinition]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import dagster as dg
@@ -26,11 +26,25 @@ class Landed:
     metadata: Mapping[str, Any]
 
 
+State = Literal["passed", "WARN", "ERROR"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one check found in the run."""
+
+    key: str
+    name: str
+    state: State
+    description: str
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of one run. `problem` is None, and `reason` without meaning, when everything landed."""
 
     landed: Sequence[Landed]
+    checked: Sequence[Checked]
     problem: str | None
     reason: Reason
 
@@ -92,16 +106,23 @@ def run_checks(account: Account, resources: Sequence[str]) -> Outcome:
 
 def _outcome(account: Account, result: dg.ExecuteInProcessResult) -> Outcome:
     landed = [_landed(event) for event in result.get_asset_materialization_events()]
+    checked = [_checked(one) for one in result.get_asset_check_evaluations()]
     if result.success:
-        return Outcome(landed, None, "data")
+        return Outcome(landed, checked, None, "data")
     if any(map(was_interrupted, result.all_events)):
         raise KeyboardInterrupt
     for event in result.all_events:
         if stated := stated_failure(event, account):
-            return Outcome(landed, stated.text, stated.reason or "data")
+            return Outcome(landed, checked, stated.text, stated.reason or "data")
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     said = [error.to_string() for error in errors if error]
-    return Outcome(landed, "\n".join(said) or "The run failed before its step began; see it in the Dagster UI.", "data")
+    problem = "\n".join(said) or "The run failed before its step began; see it in the Dagster UI."
+    return Outcome(landed, checked, problem, "data")
+
+
+def _checked(one: dg.AssetCheckEvaluation) -> Checked:
+    state: State = "passed" if one.passed else one.severity.value
+    return Checked(one.asset_key.to_user_string(), one.check_name, state, one.description or "")
 
 
 def _landed(event: dg.DagsterEvent) -> Landed:

@@ -4,7 +4,7 @@ A step that fails says once, as data, which resources did not load and why: `fai
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import dagster as dg
@@ -37,6 +37,8 @@ class Failure:
     """What kind of help is needed; None for a run that broke off, so that nobody could say."""
     reasons: Mapping[str, Reason]
     """The same for each resource that did not load."""
+    problems: Mapping[str, str]
+    """What became of each of them, in words."""
 
     def reason_of(self, resource: str) -> Reason | None:
         """Return what kind of help `resource` needs."""
@@ -54,14 +56,25 @@ class LastLoad:
     """Seconds since 1970."""
     failure: Failure | None = None
     """Why the run failed; a run can fail although the resource has landed."""
+    problem: str = ""
+    """Why the resource did not load, if it did not."""
+
+    def why(self, resource: str) -> str:
+        """Return what the run said of `resource`, or else of itself."""
+        return self.failure.problems.get(resource, self.failure.text) if self.failure else ""
 
 
 def failure(account: Account, error: CrmAssetsError) -> dg.Failure:
     """Return what Dagster is told of `error`, which ended a step of `account`."""
-    reasons = error.reasons if isinstance(error, PartialSyncError) else {}
+    reasons, problems = (error.reasons, error.problems) if isinstance(error, PartialSyncError) else ({}, {})
     return dg.Failure(
         str(error),
-        metadata={"account": account.name, "reason": error.reason, "reasons": dg.MetadataValue.json(reasons)},
+        metadata={
+            "account": account.name,
+            "reason": error.reason,
+            "reasons": dg.MetadataValue.json(reasons),
+            "problems": dg.MetadataValue.json(problems),
+        },
         allow_retries=False,
     )
 
@@ -78,9 +91,8 @@ def last_loads(instance: dg.DagsterInstance, account: Account) -> dict[str, Last
         end = ends.get(entry.last_run_id or "", LastLoad("unknown"))
         landed = entry.last_materialization is not None and entry.last_materialization.run_id == entry.last_run_id
         is_over = end.ending in ("failed", "landed")
-        found[names[entry.asset_key]] = LastLoad(
-            "landed" if landed and is_over else end.ending, end.run_id, end.job, end.ended_at, end.failure
-        )
+        name = names[entry.asset_key]
+        found[name] = replace(end, ending="landed") if landed and is_over else replace(end, problem=end.why(name))
     return {resource.name: found[resource.name] for resource in account.resources if resource.name in found}
 
 
@@ -107,6 +119,7 @@ def stated_failure(event: dg.DagsterEvent, account: Account) -> Failure | None:
         stated.description or "",
         cast(Reason, stated.metadata["reason"].value),
         cast(Mapping[str, Reason], stated.metadata["reasons"].value),
+        cast(Mapping[str, str], stated.metadata["problems"].value),
     )
 
 
@@ -123,7 +136,7 @@ def _end_of(instance: dg.DagsterInstance, account: Account, record: dg.RunRecord
     if run.status is not dg.DagsterRunStatus.FAILURE or will_retry or any(map(was_interrupted, events)):
         return LastLoad("unknown", run.run_id, run.job_name, at)
     stated = next((found for event in events if (found := stated_failure(event, account))), None)
-    return LastLoad("failed", run.run_id, run.job_name, at, stated or Failure(_text(events), None, {}))
+    return LastLoad("failed", run.run_id, run.job_name, at, stated or Failure(_text(events), None, {}, {}))
 
 
 def _failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.DagsterEvent]:

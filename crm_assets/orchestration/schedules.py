@@ -23,6 +23,11 @@ def build_schedules(account: Account) -> list[dg.ScheduleDefinition]:
     ]
 
 
+def schedule_name(account: Account, cadence: Cadence) -> str:
+    """Return the name of the schedule of `cadence`."""
+    return f"{cadence_job(account, cadence)}_schedule"
+
+
 def crons(account: Account) -> Mapping[Cadence, str]:
     """Return the cron of each cadence.
 
@@ -45,7 +50,7 @@ def _schedule(account: Account, cadence: Cadence, cron: str) -> dg.ScheduleDefin
     status = dg.DefaultScheduleStatus.RUNNING if account.automation.enabled else dg.DefaultScheduleStatus.STOPPED
 
     @dg.schedule(
-        name=f"{job}_schedule",
+        name=schedule_name(account, cadence),
         job_name=job,
         cron_schedule=cron,
         execution_timezone=account.automation.timezone,

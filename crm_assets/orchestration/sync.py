@@ -1,14 +1,14 @@
 """What the step of an account does: the way of the data, as Dagster events."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
-from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError
+from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings, fetch
 from crm_assets.extract.progress import ProgressListener, listener_or_log
 from crm_assets.extract.working_directory import working_directory
@@ -51,14 +51,22 @@ def sync(
         if wanted:
             with crm_api.connect() as connection:
                 listings = fetch(account, wanted, connection, directory, listener)
-        if listings.complete or not wanted:
-            with warehouse.open(directory, listener.say) as opened:
+        nothing_to_load = bool(wanted and not listings.complete)
+        if not nothing_to_load or warehouse.exists():
+            with _unless(nothing_to_load), warehouse.open(directory, listener.say, wait=not nothing_to_load) as opened:
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
                     yield from _materializations(opened, listings.complete)
-                yield from evaluate(account, opened, _checks(context, account, listings))
-        if listings.failed:
-            raise PartialSyncError(listings.failed, _landed(context, account))
+                problem = _problem(context, account, listings)
+                if not (problem and _is_retried(context, problem)):
+                    yield from evaluate(account, opened, context.selected_asset_check_keys, listings.failed)
+        if problem := _problem(context, account, listings):
+            raise problem
+
+
+def _unless(nothing_to_load: bool) -> AbstractContextManager[None]:
+    """Let a warehouse that cannot be opened pass when nothing is to be loaded: why that is so is told instead."""
+    return suppress(WarehouseError) if nothing_to_load else nullcontext()
 
 
 def _materializations(warehouse: "OpenWarehouse", fetched: Sequence[Fetched]) -> Iterator[dg.MaterializeResult[None]]:
@@ -80,16 +88,18 @@ def _told_to_dagster(context: dg.AssetExecutionContext, account: Account, listen
     except (CrmAssetsError, OSError) as problem:
         error = DiskError.of(problem, "working") if isinstance(problem, OSError) else problem
         # Not a RetryPolicy: Dagster would take a cancelled run for one worth trying again.
-        if error.worth_retrying and context.retry_number < MAX_RETRIES:
+        if _is_retried(context, error):
             listener.say(f"{error}\nRetrying in {account.retry_pause:g} s.")
             raise dg.RetryRequested(MAX_RETRIES, account.retry_pause) from error
         raise failure(account, error) from error
 
 
-def _checks(context: dg.AssetExecutionContext, account: Account, listings: Listings) -> set[dg.AssetCheckKey]:
-    """Return the selected checks, but for the tables that this run should have loaded and could not."""
-    failed = {asset_key(account, name) for name in listings.failed}
-    return {key for key in context.selected_asset_check_keys if key.asset_key not in failed}
+def _problem(context: dg.AssetExecutionContext, account: Account, listings: Listings) -> PartialSyncError | None:
+    return PartialSyncError(listings.failed, _landed(context, account)) if listings.failed else None
+
+
+def _is_retried(context: dg.AssetExecutionContext, error: CrmAssetsError) -> bool:
+    return error.worth_retrying and context.retry_number < MAX_RETRIES
 
 
 def _wanted(context: dg.AssetExecutionContext, account: Account) -> list[Resource]:

@@ -1,21 +1,29 @@
-"""Read the latest results of all checks from Dagster's instance."""
+"""What is known of each table: how its last load ended, whether it is fresh, what its checks found."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
+from crm_assets.orchestration.freshness import longest_span
+from crm_assets.orchestration.jobs import of_cadence
 from crm_assets.orchestration.keys import asset_key
+from crm_assets.orchestration.run import State
+from crm_assets.orchestration.run_history import LastLoad, last_loads
+from crm_assets.orchestration.schedules import crons, schedule_name
 from crm_assets.quality.checks import checks_of
+from crm_assets.text import counted, lasting
 
 HISTORY = 20
 """How many evaluations and materializations a report looks back upon."""
 
-State = Literal["passed", "WARN", "ERROR"]
+Ending = Literal["landed", "failed", "running", "unknown", "never"]
+_BY_DEFAULT, _RUNNING = InstigatorStatus.DECLARED_IN_CODE, InstigatorStatus.RUNNING
 
 
 @dataclass(frozen=True)
@@ -39,82 +47,196 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class LoadResult:
+    """How the last run that should have loaded a table ended for it."""
+
+    ending: Ending
+    """`never` if there was no run."""
+    ended_at: datetime | None = None
+    problem: str = ""
+    """Why it did not load."""
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How old a table is, against how old it may become while schedules load it."""
+
+    state: State
+    age: timedelta
+    limit: timedelta
+    """The age above which it is stale."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a report: something about an asset that is as it should be, or not."""
+
+    name: str
+    state: State
+    description: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class AssetResult:
-    """One asset and its checks. `row_history` holds the rows after the last loads, the oldest first."""
+    """One asset: its table, its last load, its checks. `row_history` has the rows after each load, the oldest first."""
 
     key: str
+    dataset: str
     table: str | None
     rows: int | None
     last_materialized: datetime | None
+    load: LoadResult
+    freshness: Freshness | None
+    """None where nothing loads it by schedule, or it was never loaded."""
     row_history: Sequence[int]
     checks: Sequence[CheckResult]
 
     @property
+    def findings(self) -> list[Finding]:
+        """What is said of it, line by line: its load, its freshness, its checks."""
+        found = [_of_load(self)]
+        if self.freshness:
+            found.append(_of_freshness(self.freshness))
+        return [*found, *(Finding(one.name, one.state, one.description, one.since) for one in self.checks)]
+
+    @property
     def state(self) -> State:
-        """The worst state of its checks."""
-        states = {check.state for check in self.checks}
+        """The worst of its findings."""
+        states = {finding.state for finding in self.findings}
         return "ERROR" if "ERROR" in states else "WARN" if "WARN" in states else "passed"
 
 
 @dataclass(frozen=True)
 class Report:
-    """All assets that were ever loaded or checked."""
+    """All assets of the configured accounts."""
 
     generated_at: datetime
     assets: Sequence[AssetResult]
 
     @property
     def ok(self) -> bool:
-        """Whether no check fails with ERROR."""
+        """Whether each asset is loaded, its last load ended well, it is fresh, and no check fails with ERROR."""
         return not any(asset.state == "ERROR" for asset in self.assets)
 
 
-def collect(instance: dg.DagsterInstance, accounts: Sequence[Account], resources: Sequence[str] = ()) -> Report:
-    """Return the latest results of the checks of `resources`, or of all, that `instance` knows.
+def collect(
+    instance: dg.DagsterInstance,
+    accounts: Sequence[Account],
+    resources: Sequence[str] = (),
+    *,
+    now: datetime | None = None,
+) -> Report:
+    """Return what `instance` knows of `resources`, or of all, as it looks at the moment `now`.
+
+    Loads into another dataset than the account's, and what checks found there, do not count.
 
     Raises:
         ApiConfigError: names the resource that an account does not have.
     """
-    assets = [_asset(instance, account, resource) for account in accounts for resource in account.select(resources)]
-    known = [asset for asset in assets if asset.checks or asset.last_materialized]
-    return Report(datetime.now(UTC).replace(microsecond=0), known)
+    moment = now or datetime.now(UTC)
+    assets = [asset for account in accounts for asset in _assets(instance, account, resources, moment)]
+    return Report(moment.replace(microsecond=0), assets)
 
 
 def only_failures(report: Report) -> Report:
-    """Return `report` without the checks that passed and the assets that then have none."""
+    """Return `report` without the checks that passed, and the assets of which nothing bad is said."""
     assets = [
-        AssetResult(
-            asset.key,
-            asset.table,
-            asset.rows,
-            asset.last_materialized,
-            asset.row_history,
-            [check for check in asset.checks if not check.passed],
-        )
+        replace(asset, checks=[check for check in asset.checks if not check.passed])
         for asset in report.assets
         if asset.state != "passed"
     ]
     return Report(report.generated_at, assets)
 
 
-def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource) -> AssetResult:
+def _assets(
+    instance: dg.DagsterInstance, account: Account, resources: Sequence[str], now: datetime
+) -> Iterator[AssetResult]:
+    loads = last_loads(instance, account)
+    policies = _policies(instance, account)
+    for resource in account.select(resources):
+        asset = _asset(instance, account, resource, loads.get(resource.name))
+        yield replace(asset, freshness=_freshness(asset.last_materialized, policies.get(resource.name), now))
+
+
+def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple[timedelta, timedelta]]:
+    """Return after which ages a table is late, and stale; nothing for those that no running schedule loads."""
+    states = instance.all_instigator_state() if instance.schedule_storage else ()
+    switched = {one.name: one.status for one in states}
+    found = {}
+    for cadence, cron in crons(account).items():
+        status = switched.get(schedule_name(account, cadence))
+        runs = account.automation.enabled if status in (None, _BY_DEFAULT) else status is _RUNNING
+        if runs:
+            spans = longest_span(cron, 2), longest_span(cron, 4)
+            found.update({resource.name: spans for resource in of_cadence(account, cadence)})
+    return found
+
+
+def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource, last: LastLoad | None) -> AssetResult:
     key = asset_key(account, resource.name)
     records = instance.fetch_materializations(key, limit=HISTORY).records
-    loads = [record for record in records if record.asset_materialization]
-    metadata = [_values(one.asset_materialization.metadata) for one in loads if one.asset_materialization]
-    counts = [one["dagster/row_count"] for one in metadata if "dagster/row_count" in one]
-    checks = [_check(instance, dg.AssetCheckKey(key, name)) for name in checks_of(account, resource)]
+    table = f"{account.dataset}.{resource.name}"
+    loads = [
+        (record.timestamp, metadata)
+        for record in records
+        if record.asset_materialization
+        and str((metadata := _values(record.asset_materialization.metadata)).get("dagster/table_name")).endswith(table)
+    ]
+    loaded_at = _moment(loads[0][0]) if loads else None
+    counts = [metadata["dagster/row_count"] for _, metadata in loads]
+    checks = [_check(instance, dg.AssetCheckKey(key, name), account.dataset) for name in checks_of(account, resource)]
     return AssetResult(
         key=key.to_user_string(),
-        table=metadata[0].get("dagster/table_name") if metadata else None,
+        dataset=account.dataset,
+        table=loads[0][1]["dagster/table_name"] if loads else None,
         rows=counts[0] if counts else None,
-        last_materialized=_moment(loads[0].timestamp) if loads else None,
+        last_materialized=loaded_at,
+        load=_load(last, loaded_at),
+        freshness=None,
         row_history=counts[::-1],
         checks=[check for check in checks if check],
     )
 
 
-def _check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> CheckResult | None:
+def _load(last: LastLoad | None, loaded_at: datetime | None) -> LoadResult:
+    if last is None or (last.ending == "landed" and loaded_at is None):
+        return LoadResult("never" if loaded_at is None else "landed", loaded_at)
+    return LoadResult(last.ending, _moment(last.ended_at), last.problem, last.run_id)
+
+
+def _freshness(
+    loaded_at: datetime | None, policy: tuple[timedelta, timedelta] | None, now: datetime
+) -> Freshness | None:
+    if loaded_at is None or policy is None:
+        return None
+    age, (late, stale) = now - loaded_at, policy
+    return Freshness("ERROR" if age > stale else "WARN" if age > late else "passed", age, stale)
+
+
+def _of_load(asset: AssetResult) -> Finding:
+    load = asset.load
+    if asset.last_materialized is None and load.ending != "failed":
+        what = "is being loaded for the first time" if load.ending == "running" else "was never loaded"
+        return Finding("load", "ERROR", f"{asset.dataset}: {what}.")
+    match load.ending:
+        case "failed":
+            return Finding("load", "ERROR", load.problem or "The run broke off.", load.ended_at)
+        case "unknown":
+            return Finding("load", "WARN", "The last run was ended before it had loaded this table.", load.ended_at)
+        case "running":
+            return Finding("load", "passed", "Is being loaded.", load.ended_at)
+        case _:
+            return Finding("load", "passed", f"{counted(asset.rows or 0, 'row')}.", asset.last_materialized)
+
+
+def _of_freshness(freshness: Freshness) -> Finding:
+    age = f"Loaded {lasting(freshness.age)} ago; stale after {lasting(freshness.limit)}."
+    return Finding("freshness", freshness.state, age)
+
+
+def _check(instance: dg.DagsterInstance, key: dg.AssetCheckKey, dataset: str) -> CheckResult | None:
     records = instance.event_log_storage.get_asset_check_execution_history(key, limit=HISTORY)
     events = [(record.event.timestamp, record.event.dagster_event) for record in records if record.event]
     found = [
@@ -122,6 +244,7 @@ def _check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> CheckResult |
         for moment, event in events
         if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
     ]
+    found = [(moment, one) for moment, one in found if _values(one.metadata).get("dataset", dataset) == dataset]
     if not found:
         return None
     states: list[State] = ["passed" if one.passed else one.severity.value for _, one in found]

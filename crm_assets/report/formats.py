@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader
 
-from crm_assets.report.collect import AssetResult, CheckResult, Report, State
+from crm_assets.orchestration.run import State
+from crm_assets.report.collect import AssetResult, Finding, Report
 
-VERSION = 1
+VERSION = 2
 """Version of the JSON's shape. It changes when a field is taken away or changes its meaning."""
 SIGNS: Mapping[State, str] = {"passed": "✓", "WARN": "!", "ERROR": "✗"}
 
@@ -32,7 +33,7 @@ def as_json(report: Report) -> str:
 def as_markdown(report: Report) -> str:
     """Return the report as Markdown, one table."""
     lines = [
-        f"# Checks of the CRM's tables: {'no errors' if report.ok else 'ERRORS'}",
+        f"# The CRM's tables: {'no errors' if report.ok else 'ERRORS'}",
         "",
         f"{_text(report.generated_at)}",
         "",
@@ -40,9 +41,9 @@ def as_markdown(report: Report) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {asset.key} | {check.name} | {SIGNS[check.state]} {check.state} | {_text(check.since)} | {_cell(check)} |"
+        f"| {asset.key} | {one.name} | {SIGNS[one.state]} {one.state} | {_text(one.since)} | {_cell(one)} |"
         for asset in report.assets
-        for check in asset.checks
+        for one in asset.findings
     ]
     return "\n".join(lines) + "\n"
 
@@ -51,16 +52,17 @@ def as_junit(report: Report) -> str:
     """Return the report for CI servers: errors are failures, warnings are printed."""
     root = ElementTree.Element("testsuites", name="crm_assets")
     for asset in report.assets:
-        errors = sum(check.state == "ERROR" for check in asset.checks)
+        findings = asset.findings
+        errors = sum(one.state == "ERROR" for one in findings)
         suite = ElementTree.SubElement(
-            root, "testsuite", name=asset.key, tests=str(len(asset.checks)), failures=str(errors)
+            root, "testsuite", name=asset.key, tests=str(len(findings)), failures=str(errors)
         )
-        for check in asset.checks:
-            case = ElementTree.SubElement(suite, "testcase", classname=asset.key, name=check.name)
-            if check.state == "ERROR":
-                ElementTree.SubElement(case, "failure", message=_printable(check.description))
+        for one in findings:
+            case = ElementTree.SubElement(suite, "testcase", classname=asset.key, name=one.name)
+            if one.state == "ERROR":
+                ElementTree.SubElement(case, "failure", message=_printable(one.description))
             else:
-                ElementTree.SubElement(case, "system-out").text = _printable(f"{check.state}: {check.description}")
+                ElementTree.SubElement(case, "system-out").text = _printable(f"{one.state}: {one.description}")
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -87,7 +89,21 @@ def _asset(asset: AssetResult) -> dict[str, Any]:
         "key": asset.key,
         "table": asset.table,
         "rows": asset.rows,
-        "last_materialized": _text(asset.last_materialized) if asset.last_materialized else None,
+        "ok": asset.state != "ERROR",
+        "last_materialized": _text(asset.last_materialized) or None,
+        "last_load": {
+            "outcome": asset.load.ending,
+            "ended_at": _text(asset.load.ended_at) or None,
+            "problem": asset.load.problem or None,
+            "run_id": asset.load.run_id or None,
+        },
+        "freshness": {
+            "outcome": asset.freshness.state,
+            "age_seconds": round(asset.freshness.age.total_seconds()),
+            "limit_seconds": round(asset.freshness.limit.total_seconds()),
+        }
+        if asset.freshness
+        else None,
         "checks": [
             {
                 "name": check.name,
@@ -102,12 +118,12 @@ def _asset(asset: AssetResult) -> dict[str, Any]:
     }
 
 
-def _text(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def _text(moment: datetime | None) -> str:
+    return moment.isoformat().replace("+00:00", "Z") if moment else ""
 
 
-def _cell(check: CheckResult) -> str:
-    return " ".join(check.description.split()).replace("|", "\\|")
+def _cell(one: Finding) -> str:
+    return " ".join(one.description.split()).replace("|", "\\|")
 
 
 def _printable(text: str) -> str:

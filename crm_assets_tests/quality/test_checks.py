@@ -1,5 +1,6 @@
 """Each defect fails exactly the check that is named for it, and the check says where to look."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -19,7 +20,18 @@ from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, checks_of
 from crm_assets.quality.table_probe import TableProbe
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, SMALL, Materialize, Warehouse, an_account, failure_of
+from crm_assets_tests.conftest import (
+    API_KEY,
+    EMAIL,
+    RESOURCES,
+    SMALL,
+    Materialize,
+    Warehouse,
+    an_account,
+    failure_of,
+    run_assets,
+    warehouse_in,
+)
 
 REFERS_TO = {"contacts": "companies", "deals": "contacts", "notes": "contacts", "tasks": "deals", "tickets": "contacts"}
 RunChecks = Callable[..., dg.ExecuteInProcessResult]
@@ -49,6 +61,21 @@ def run_checks(warehouse: Warehouse, instance: dg.DagsterInstance) -> RunChecks:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse in which contacts and deals are loaded, with their histories."""
+    directory = tmp_path_factory.mktemp("loaded")
+    with (
+        Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as crm,
+        dg.DagsterInstance.ephemeral() as history,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("SYNC__HISTORY", "true")
+        warehouse = warehouse_in(directory, crm, environment)
+        assert failures(run_assets(history, ["contacts", "deals"])) == {}
+        return warehouse.path
 
 
 def failures(result: dg.ExecuteInProcessResult) -> Failures:
@@ -282,15 +309,15 @@ TAMPERED_HISTORY: list[tuple[str, dict[str, tuple[str, str]]]] = [
 
 @pytest.mark.parametrize(("sql", "wanted"), TAMPERED, ids=[one[0][:40] for one in TAMPERED])
 def test_a_warehouse_that_was_tampered_with_is_found_by_the_checks_alone(
-    materialize: Materialize,
+    loaded: Path,
     run_checks: RunChecks,
     warehouse: Warehouse,
     sandbox: Sandbox,
     sql: str,
     wanted: dict[str, tuple[str, str]],
 ) -> None:
-    assert materialize(["contacts", "deals"]).success
-    asked = sum(sandbox.requests.values())
+    warehouse.path.parent.mkdir()
+    shutil.copy(loaded, warehouse.path)
     warehouse.query(sql)
     result = run_checks("deals")
     assert result.success
@@ -298,13 +325,13 @@ def test_a_warehouse_that_was_tampered_with_is_found_by_the_checks_alone(
     assert {name: severity for name, (severity, _) in found.items()} == {name: one[0] for name, one in wanted.items()}
     for name, (_, words) in wanted.items():
         assert words in found[name][1]
-    assert sum(sandbox.requests.values()) == asked
+    assert not sandbox.requests
     assert not result.get_asset_materialization_events()
 
 
 @pytest.mark.parametrize(("sql", "wanted"), TAMPERED_HISTORY, ids=[one[0][:40] for one in TAMPERED_HISTORY])
 def test_a_history_that_was_tampered_with_is_found_too(
-    materialize: Materialize,
+    loaded: Path,
     run_checks: RunChecks,
     warehouse: Warehouse,
     monkeypatch: pytest.MonkeyPatch,
@@ -312,7 +339,8 @@ def test_a_history_that_was_tampered_with_is_found_too(
     wanted: dict[str, tuple[str, str]],
 ) -> None:
     monkeypatch.setenv("SYNC__HISTORY", "true")
-    assert failures(materialize(["contacts", "deals"])) == {}
+    warehouse.path.parent.mkdir()
+    shutil.copy(loaded, warehouse.path)
     assert failures(run_checks("deals")) == {}
     warehouse.query(sql)
     found = failures(run_checks("deals"))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,8 +15,18 @@ import pytest
 
 from crm_assets.report.collect import Report, collect, only_failures
 from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
+from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Command, an_account, run_assets, warehouse_in
+from crm_assets_tests.conftest import (
+    API_KEY,
+    EMAIL,
+    SMALL,
+    Command,
+    Warehouse,
+    an_account,
+    run_assets,
+    warehouse_in,
+)
 
 CHROMIUM = shutil.which("chromium")
 
@@ -41,7 +52,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Report:
         crm.crm.replace("tasks", 5, {"id": 77, "brand|New": "<b>"})
         crm.crm.replace("tasks", 15, {"id": 77})
         run_assets(history, ["tasks"])
-        return collect(history, [an_account()])
+        return collect(history, [an_account()], ["notes", "tasks"])
 
 
 def test_it_has_the_latest_result_of_every_check_that_ever_ran(found: Report) -> None:
@@ -74,8 +85,11 @@ def test_only_failures_leaves_out_what_passed(found: Report) -> None:
 def test_the_json_has_the_documented_shape(found: Report) -> None:
     document = json.loads(as_json(found))
     assert document.keys() == {"version", "generated_at", "ok", "assets"}
-    assert (document["version"], document["ok"]) == (1, False)
-    assert document["assets"][0].keys() == {"key", "table", "rows", "last_materialized", "checks"}
+    assert (document["version"], document["ok"]) == (2, False)
+    asset = document["assets"][0]
+    assert asset.keys() == {"key", "table", "rows", "ok", "last_materialized", "last_load", "freshness", "checks"}
+    assert asset["last_load"].keys() == {"outcome", "ended_at", "problem", "run_id"}
+    assert (asset["last_load"]["outcome"], asset["last_load"]["problem"]) == ("landed", None)
     check = document["assets"][0]["checks"][0]
     assert check.keys() == {"name", "passed", "severity", "description", "evaluated_at", "metadata"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", check["evaluated_at"])
@@ -83,7 +97,7 @@ def test_the_json_has_the_documented_shape(found: Report) -> None:
 
 def test_markdown_has_one_line_per_check_and_no_broken_cell(found: Report) -> None:
     lines = [line for line in as_markdown(found).splitlines() if line.startswith("| crm/")]
-    assert len(lines) == sum(len(asset.checks) for asset in found.assets)
+    assert len(lines) == sum(len(asset.findings) for asset in found.assets)
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 6 for line in lines)
 
 
@@ -121,11 +135,77 @@ def test_a_browser_shows_the_html(found: Report, tmp_path: Path) -> None:
     assert "more than once: 77" in done.stdout
 
 
-def test_an_instance_that_knows_nothing_is_a_report_of_nothing(instance: dg.DagsterInstance) -> None:
+def test_what_was_never_loaded_is_no_all_clear(instance: dg.DagsterInstance) -> None:
     report = collect(instance, [an_account()])
-    assert report.ok
-    assert not report.assets
-    assert "Nothing to show" in as_html(report)
+    assert not report.ok
+    assert [one.description for one in report.assets[0].findings] == ["crm_sandbox: was never loaded."]
+    assert "was never loaded" in as_html(report)
+
+
+def test_a_load_that_failed_is_no_all_clear_and_its_table_is_checked_as_it_is(
+    warehouse: Warehouse, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    run_assets(instance, ["notes", "tasks"])
+    sandbox.fault(Fault("tasks", "status", retry_after="9999"))
+    failed = run_assets(instance, ["notes", "tasks"])
+    assert not failed.success
+    checked = {one.asset_key.path[-1] for one in failed.get_asset_check_evaluations() if one.passed}
+    assert checked == {"notes", "tasks"}
+    report = collect(instance, [an_account()], ["notes", "tasks"])
+    assert not report.ok
+    notes, tasks = report.assets
+    assert (notes.state, notes.load.ending) == ("passed", "landed")
+    assert (tasks.state, tasks.load.ending, tasks.rows) == ("ERROR", "failed", SMALL["tasks"])
+    [load] = [one.description for one in tasks.findings if one.state == "ERROR"]
+    assert load.startswith("tasks: HTTP 503 from ")
+    sandbox.clear_faults()
+    run_assets(instance, ["tasks"])
+    assert collect(instance, [an_account()], ["notes", "tasks"]).ok
+
+
+def test_a_run_of_which_nothing_came_checks_what_is_there(
+    warehouse: Warehouse, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    sandbox.fault(Fault("tasks", "status", retry_after="9999"))
+    assert not run_assets(instance, ["tasks"]).get_asset_check_evaluations()
+    assert not warehouse.path.exists()
+    sandbox.clear_faults()
+    run_assets(instance, ["tasks"])
+    sandbox.fault(Fault("tasks", "status", retry_after="9999"))
+    failed = run_assets(instance, ["tasks"])
+    assert not failed.success
+    assert failed.get_asset_check_evaluations()
+    assert all(one.passed for one in failed.get_asset_check_evaluations())
+
+
+def test_what_happened_in_another_dataset_says_nothing_of_this_one(
+    warehouse: Warehouse, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    run_assets(instance, ["notes"])
+    elsewhere = an_account(dataset="elsewhere")
+    sandbox.crm.replace("notes", 1, next(sandbox.crm.records("notes")))
+    run_assets(instance, ["notes"], account=elsewhere)
+    [here] = collect(instance, [an_account()], ["notes"]).assets
+    assert (here.state, {one.state for one in here.checks}) == ("passed", {"passed"})
+    [there] = collect(instance, [elsewhere], ["notes"]).assets
+    assert [one.name for one in there.checks if one.state == "ERROR"] == ["unique_id"]
+
+
+@pytest.mark.parametrize(("enabled", "age", "state"), [(True, 45, "WARN"), (True, 90, "ERROR"), (False, 90, None)])
+def test_a_table_that_schedules_load_can_be_stale(
+    warehouse: Warehouse,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    enabled: bool,
+    age: int,
+    state: str | None,
+) -> None:
+    monkeypatch.setenv("AUTOMATION__ENABLED", str(enabled).lower())
+    run_assets(instance, ["notes"])
+    later = datetime.now(UTC) + timedelta(minutes=age)
+    [notes] = collect(instance, [an_account()], ["notes"], now=later).assets
+    assert (notes.freshness and notes.freshness.state) == state
+    assert notes.state == (state or "passed")
 
 
 def test_the_command_writes_files_and_gates_by_its_exit_code(
@@ -134,7 +214,7 @@ def test_the_command_writes_files_and_gates_by_its_exit_code(
     tmp_path: Path,
 ) -> None:
     assert crm_assets("sync", "tasks").returncode == 0
-    assert crm_assets("report").returncode == 0
+    assert crm_assets("report").returncode == 1  # ten tables were never loaded
     sandbox.crm.replace("tasks", 5, {"id": 77})
     sandbox.crm.replace("tasks", 15, {"id": 77})
     done = crm_assets("sync", "tasks")
