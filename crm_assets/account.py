@@ -68,6 +68,10 @@ class Account:
         """Prefix of the asset keys."""
         return self.crm.key_prefix or (self.name,)
 
+    def __str__(self) -> str:
+        crm = "the sandbox CRM" if self.is_sandbox else self.crm.base_url or "a CRM without base_url"
+        return f"{self.name}: {crm} → {self.warehouse.destination}, dataset {self.dataset}"
+
     @property
     def section(self) -> str:
         """Section of the account's settings."""

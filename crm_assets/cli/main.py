@@ -73,13 +73,13 @@ def sync(
     The run is recorded by Dagster, so `make dev` shows it too.
     """
     with _explained():
+        accounts = _accounts(account, resources)
         from crm_assets.cli.terminal import print_landed, progress
         from crm_assets.orchestration.run import run
 
-        accounts = _accounts(account, resources)
         outcomes = []
         for one in accounts:
-            with progress(_out):
+            with _resumable(one), progress(_out):
                 outcome = run(one, resources or [], allow_deletes=allow_deletes)
             if outcome.landed:
                 print_landed(_out, outcome.landed)
@@ -91,19 +91,35 @@ def sync(
 def check(resources: Resources = None, account: AccountName = None) -> None:
     """Check the tables as they are, without loading anything, and print the results."""
     with _explained():
+        accounts = _accounts(account, resources)
         from crm_assets.orchestration.run import run_checks
 
-        accounts = _accounts(account, resources)
         _conclude([run_checks(one, resources or []) for one in accounts])
 
 
-def _accounts(name: str | None, resources: list[str] | None = None) -> "list[Account]":
+def _accounts(name: str | None, resources: list[str] | None = None, *, quiet: bool = False) -> "list[Account]":
+    """Return the accounts that a command is about, and say which they are."""
     from crm_assets.account import configured_accounts
 
     accounts = configured_accounts(name)
     if resources and len(accounts) > 1:
         raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
+    for one in [] if quiet else accounts:
+        _out.print(str(one), markup=False, soft_wrap=True)
     return accounts
+
+
+@contextmanager
+def _resumable(account: "Account") -> Iterator[None]:
+    """Say, when somebody ends the run, what of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        folders = (account.data_dir / "unfinished").glob(f"{account.name}.*")
+        kept = sorted(folder.name.rpartition(".")[2] for folder in folders)
+        if kept:
+            _err.print(f"What was read of {', '.join(kept)} is kept: the next sync resumes it.", soft_wrap=True)
+        raise
 
 
 def _conclude(outcomes: "list[Outcome]") -> None:
@@ -150,7 +166,7 @@ def report(
         from crm_assets.report.formats import FORMATS
 
         with instance() as history:
-            found = collect(history, _accounts(account))
+            found = collect(history, _accounts(account, quiet=output is not None or form is not ReportFormat.terminal))
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
@@ -180,7 +196,7 @@ def ping(account: AccountName = None) -> None:
         for one in _accounts(account):
             with connect(one) as connection:
                 probes = list(probe_resources(one.resources, connection))
-            print_probes(_out, connection.base_url, probes)
+            print_probes(_out, probes)
             errors += [probe.error for probe in probes if probe.error]
     if errors:
         _fail("\n".join(dict.fromkeys(f"{error.why}. {error.advice}" for error in errors)), {e.reason for e in errors})
@@ -223,7 +239,7 @@ def dev(
 
         if find_spec("dagster_webserver") is None:
             raise SettingError('The UI is an extra: pip install "crm_assets[ui]"')
-        accounts = _accounts(None)
+        accounts = _accounts(None, quiet=True)
         with instance() as history:
             reap_dead_runs(history)
         fixed = SandboxSettings.read(DEFAULT_ACCOUNT).port
@@ -271,7 +287,7 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         _fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", {"disk"})
     except KeyboardInterrupt:
-        _err.print("Cancelled.")
+        _err.print("Cancelled. Tables that were not reached are unchanged.")
         raise typer.Exit(130) from None
 
 

@@ -13,6 +13,8 @@ from crm_assets.orchestration.run import Checked, Landed, State
 from crm_assets.report.collect import Report
 from crm_assets.report.formats import SIGNS
 
+_TEXTS = ("found", "answer")
+"""Columns of sentences, which take several lines where they must."""
 _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
 
 
@@ -25,10 +27,10 @@ def progress(console: Console) -> Iterator[None]:
         return
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
-        TextColumn("{task.fields[resource]:<15}"),
-        TextColumn("{task.completed:>10,} records"),
+        TextColumn("{task.description:<15}"),
+        TextColumn("{task.completed:>11,} records"),
         TextColumn("{task.fields[pages]:>7,} pages"),
-        TextColumn("{task.fields[rate]:>8,.0f} records/s"),
+        TextColumn("{task.fields[rate]:>7,.0f}/s"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bars, listening(_Bars(bars).listener()):
@@ -36,8 +38,11 @@ def progress(console: Console) -> Iterator[None]:
 
 
 class _Bars:
+    """One line for each listing, and one for all of them, which is there from the start."""
+
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
+        self._total = bars.add_task("starting", total=None, pages=0, rate=0.0)
         self._tasks: dict[str, TaskID] = {}
 
     def listener(self) -> ProgressListener:
@@ -52,10 +57,19 @@ class _Bars:
                 pages=reading.pages,
                 rate=reading.rate,
             )
+        longest = max((reading.seconds for reading in readings), default=0.0)
+        fresh = sum(reading.records - reading.resumed for reading in readings)
+        self._bars.update(
+            self._total,
+            description="loading" if all(reading.finished for reading in readings) else "total",
+            completed=sum(reading.records for reading in readings),
+            pages=sum(reading.pages for reading in readings),
+            rate=fresh / longest if longest else 0.0,
+        )
 
     def _task(self, resource: str) -> TaskID:
         if resource not in self._tasks:
-            self._tasks[resource] = self._bars.add_task("", total=None, resource=resource, pages=0, rate=0.0)
+            self._tasks[resource] = self._bars.add_task(resource, total=None, pages=0, rate=0.0)
         return self._tasks[resource]
 
 
@@ -65,23 +79,21 @@ def print_landed(console: Console, landed: Sequence[Landed]) -> None:
         [
             one.resource,
             f"{one.metadata['dagster/row_count']:,}",
-            f"{one.metadata['rows_loaded']:,}",
+            f"{one.metadata['rows_new']:,}",
+            f"{one.metadata['rows_deleted']:,}",
             f"{one.metadata['rows_rejected']:,}",
             f"{one.metadata['requests']:,}",
             f"{one.metadata['retries']:,}",
-            f"{one.metadata['bytes'] / 1e6:,.1f}",
             f"{one.metadata['fetch_seconds']:.1f}",
-            str(one.metadata["dagster/table_name"]),
         ]
         for one in landed
     ]
-    head = ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
-    _print(console, head, rows, left={0, 8})
+    head = ["resource", "rows", "new", "deleted", "rejected", "requests", "retries", "seconds"]
+    _print(console, head, rows, left={0})
 
 
-def print_probes(console: Console, base_url: str, probes: Sequence[Probe]) -> None:
+def print_probes(console: Console, probes: Sequence[Probe]) -> None:
     """Print what each resource answered to one request."""
-    console.print(f"{base_url}", markup=False, soft_wrap=True)
     rows = [
         [
             probe.resource,
@@ -132,9 +144,10 @@ def _print(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]],
     if not console.is_terminal:
         _print_plain(console, [head, *rows], left)
         return
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for index, title in enumerate(head):
-        table.add_column(title, justify="left" if index in left else "right", overflow="fold")
+        is_text = title in _TEXTS
+        table.add_column(title, justify="left" if index in left else "right", overflow="fold", no_wrap=not is_text)
     for row in rows:
         table.add_row(*row)
     console.print(table)

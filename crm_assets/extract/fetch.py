@@ -138,8 +138,10 @@ class _Thread(Thread):
 
     def reading(self) -> Reading:
         seconds = (self._finished or monotonic()) - self._began
-        pages = self.reader.traffic.pages
-        return Reading(self.resource, self.reader.records, pages, seconds, self._finished is not None)
+        reader = self.reader
+        return Reading(
+            self.resource, reader.records, reader.resumed, reader.traffic.pages, seconds, self._finished is not None
+        )
 
 
 def _collect(
@@ -151,6 +153,7 @@ def _collect(
     complete: dict[str, Fetched] = {}
     failed: dict[str, CrmAssetsError] = {}
     refused: LoginRefused | None = None
+    listener.tell([thread.reading() for thread in threads])
     told = monotonic()
     while len(complete) + len(failed) < len(threads):
         try:

@@ -14,14 +14,16 @@ class Reading:
 
     resource: str
     records: int
+    resumed: int
+    """How many of the records an earlier attempt had read."""
     pages: int
     seconds: float
     finished: bool
 
     @property
     def rate(self) -> float:
-        """Records per second so far."""
-        return self.records / self.seconds if self.seconds else 0.0
+        """Records per second, of those that this attempt has read."""
+        return (self.records - self.resumed) / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
         read = f"{counted(self.records, 'record')}, {counted(self.pages, 'page')}"
@@ -37,6 +39,8 @@ class ProgressListener:
     every: float = 5.0
 
 
+_SOON = 1.0
+"""Seconds in which no listing needs a line of progress."""
 _watcher: ContextVar[ProgressListener | None] = ContextVar("listener", default=None)
 
 
@@ -60,7 +64,7 @@ def log_listener(log: Callable[[str], None]) -> ProgressListener:
 
     def tell(readings: Sequence[Reading]) -> None:
         for reading in readings:
-            if not reading.finished:
+            if reading.seconds >= _SOON and not reading.finished:
                 log(str(reading))
 
     return ProgressListener(tell, log)

@@ -28,6 +28,8 @@ class MissingRows:
     rows: int
     """Rows of the table before the load, without those that are flagged."""
     missing: int
+    known: int = 0
+    """Rows whose records the listing has, as rows."""
     listing_is_short: bool = False
     """Whether the CRM says that it has more records than it listed."""
 
@@ -60,7 +62,10 @@ def missing_rows(client: Client, listing: Spooled) -> MissingRows:
     rows = pa.chunked_array(chunks, pa.int64())
     records, reported_count = listing.rows + listing.rejected_rows, listing.reported_count()
     is_short = reported_count is not None and reported_count > records and not about_equal(reported_count, records)
-    return MissingRows(len(rows), len(rows.filter(pc.invert(pc.is_in(rows, listed)))), is_short)
+    missing = len(rows.filter(pc.invert(pc.is_in(rows, listed))))
+    rejected = pa.chunked_array(listing.rejected_ids(), pa.int64()).combine_chunks()
+    known = len(rows) - missing - len(rows.filter(pc.is_in(rows, rejected)))
+    return MissingRows(len(rows), missing, known, is_short)
 
 
 def is_confirmed(fetched: Fetched, newest: Spooled, settings: SyncSettings) -> bool:

@@ -63,6 +63,8 @@ class Loaded:
     """What was loaded of each resource: each record once."""
     missing: Mapping[str, MissingRows]
     """What each table had that its listing has not."""
+    deleted: Mapping[str, int]
+    """How many rows of each table were flagged as deleted, or removed."""
     deletes_blocked: frozenset[str]
     """Resources whose deletes were so doubtful that none was carried out."""
 
@@ -104,16 +106,19 @@ def load(
             ]
             source = _source(account, newest, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
+        deleted = dict.fromkeys((listing.resource for listing in newest), 0)
         with client.begin_transaction():
             for one, listing in zip(fetched, newest, strict=True):
-                settings, deleted = account.sync[one.resource], 0
+                settings = account.sync[one.resource]
                 if one.resource not in blocked:
                     confirmed = allow_deletes or is_confirmed(one, listing, settings)
-                    deleted = apply_deletes(client, one.resource, settings, load_id, moment, confirmed=confirmed)
+                    count = apply_deletes(client, one.resource, settings, load_id, moment, confirmed=confirmed)
+                    deleted[one.resource] = count
                 if listing.rejected_rows:
                     forget_repeated(client, one.resource, load_id)
                 left = _fingerprints(client, pipeline.default_schema, one.resource, history=settings.history)
-                complete_record(client, one.resource, load_id, deleted, living_rows(client, one.resource), left)
+                living = living_rows(client, one.resource)
+                complete_record(client, one.resource, load_id, deleted[one.resource], living, left)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
         problem = explained(error, account.dataset, nothing_changed=not changes_tables)
@@ -122,7 +127,7 @@ def load(
         raise problem from error
     _clear_checkpoints(fetched)
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, blocked)
+    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, deleted, blocked)
 
 
 def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:

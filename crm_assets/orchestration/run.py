@@ -1,11 +1,14 @@
 """Run a job of an account in this process, recorded by Dagster's instance, and say what came of it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 
 from crm_assets.account import Account
 from crm_assets.errors import Reason
@@ -50,8 +53,14 @@ class Outcome:
 
 
 def instance() -> dg.DagsterInstance:
-    """Return Dagster's instance, the history of runs, as a context manager."""
-    return dg.DagsterInstance.get()
+    """Return Dagster's instance, the history of runs, as a context manager.
+
+    It keeps no copy of what this process prints. Dagster makes one by taking the terminal away from the process, whose
+    output then comes late, and by helpers of its own that a Ctrl-C ends with tracebacks.
+    """
+    none = NoOpComputeLogManager
+    overrides: Any = {"compute_logs": {"module": none.__module__, "class": none.__name__}}
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=overrides))
 
 
 def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:

@@ -1,9 +1,12 @@
 """The `crm-assets` command as a script sees it."""
 
+import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from socket import socket
@@ -38,21 +41,67 @@ def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Command, 
     done = process("sync")
     assert done.returncode == 0, done.stderr
     tables, _, checks = done.stdout.partition("\n\n")
-    head, *lines = [line.split() for line in tables.splitlines()]
+    where, *table = tables.splitlines()
+    assert re.fullmatch(r"crm: http://127\.0\.0\.1:\d+ → duckdb, dataset crm", where)
+    assert max(map(len, table)) <= 80
+    head, *lines = map(str.split, table)
     assert checks.startswith("Checks: ")
     assert " 0 errors." in checks
-    assert head == ["resource", "rows", "loaded", "rejected", "requests", "retries", "MB", "seconds", "table"]
-    assert {line[0]: int(line[1]) for line in lines} == SMALL
-    assert lines[0][-1] == "warehouse.crm.contacts"
+    assert head == ["resource", "rows", "new", "deleted", "rejected", "requests", "retries", "seconds"]
+    assert {line[0]: int(line[1]) for line in lines} == {line[0]: int(line[2]) for line in lines} == SMALL
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as warehouse:
         assert warehouse.execute("SELECT count(*) FROM crm.contacts").fetchall() == [(250,)]
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_sync_says_what_is_new_and_what_was_deleted(crm_assets: Command, sandbox: Sandbox) -> None:
+    assert crm_assets("sync", "notes").returncode == 0
+    first, second, *_ = [record["id"] for record in sandbox.crm.records("notes")]
+    sandbox.crm.delete("notes", first)
+    sandbox.crm.update("notes", second, subject="Changed")
+    for number in range(3):
+        sandbox.crm.create("notes", {"id": 70 + number})
+    notes = crm_assets("sync", "notes").stdout.splitlines()[2].split()
+    assert notes[:4] == ["notes", str(SMALL["notes"] + 3), "3", "1"]
+
+
+def test_bars_move_within_a_second_in_a_terminal_and_ctrl_c_says_what_is_kept(
+    sandbox: Sandbox, settings: dict[str, str], tmp_path: Path
+) -> None:
+    held = sandbox.fault(Fault("deals", "hang", after=1))
+    terminal, other_end = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, "sync", "deals", "notes"],
+        env=settings | {"TERM": "xterm", "COLUMNS": "80"},
+        cwd=tmp_path,
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        start_new_session=True,
+    ) as process:
+        os.close(other_end)
+        seen = ""
+        while not re.search(r"deals +100 records +1 pages", seen):
+            seen += os.read(terminal, 65_536).decode()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        with suppress(OSError):  # so ends a terminal whose process has ended
+            while more := os.read(terminal, 65_536):
+                seen += more.decode()
+    held.release.set()
+    os.close(terminal)
+    assert process.returncode == 130
+    assert "starting" in seen
+    assert re.search(r"total +120 records +2 pages", seen)
+    said = seen.replace("\r\n", "\n")
+    assert "What was read of deals is kept: the next sync resumes it.\n" in said
+    assert "Cancelled." in said
+    assert "Traceback" not in said
+
+
 def test_sync_loads_only_what_is_named(crm_assets: Command) -> None:
     done = crm_assets("sync", "deals", "notes")
     tables, _, checks = done.stdout.partition("\n\n")
-    assert [line.split()[0] for line in tables.splitlines()] == ["resource", "deals", "notes"]
+    assert [line.split()[0] for line in tables.splitlines()] == ["crm:", "resource", "deals", "notes"]
     assert checks.startswith("Checks: ")
 
 
@@ -129,8 +178,8 @@ def test_sync_names_the_process_that_has_the_warehouse_open(process: Command, tm
 def test_ping_shows_what_each_resource_answered(crm_assets: Command, sandbox: Sandbox) -> None:
     done = crm_assets("ping")
     assert done.returncode == 0
-    address, _, *lines = done.stdout.splitlines()
-    assert address == sandbox.base_url
+    where, _, *lines = done.stdout.splitlines()
+    assert where == f"crm: {sandbox.base_url} → duckdb, dataset crm"
     assert {line.split()[0]: line.split()[1:3] for line in lines} == {
         name: ["ok", str(min(count, 100) if name in ("contacts", "companies", "deals", "campaigns") else count)]
         for name, count in SMALL.items()
@@ -146,6 +195,7 @@ def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_i
         [COMMAND, "sync"], env=settings, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
+        process.stdout.readline()  # which account
         process.stdout.readline()  # progress of the listing that hangs: the others are read
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
@@ -180,10 +230,7 @@ def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(cr
 def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Command, tmp_path: Path) -> None:
     done = crm_assets("sync", "milestone", "campaigns", SOURCES__CRM__BASE_URL="sandbox", SANDBOX__PORT="1")
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"warehouse\.\S+", done.stdout) == [
-        "warehouse.crm_sandbox.milestone",
-        "warehouse.crm_sandbox.campaigns",
-    ]
+    assert done.stdout.startswith("crm: the sandbox CRM → duckdb, dataset crm_sandbox\n")
 
 
 @pytest.mark.long

@@ -69,8 +69,14 @@ def test_progress_tells_resource_records_pages_and_rate_of_what_is_still_read(
 def test_a_line_of_progress_reads_well_and_finished_listings_are_not_repeated() -> None:
     lines: list[str] = []
     listener = log_listener(lines.append)
-    listener.tell([Reading("contacts", 12000, 120, 4.0, False), Reading("notes", 5, 1, 0.1, True)])
-    assert lines == ["contacts: 12,000 records, 120 pages, 3,000 records/s"]
+    listener.tell(
+        [
+            Reading("contacts", 12_000, 4_000, 120, 4.0, False),
+            Reading("notes", 5, 0, 1, 0.1, True),
+            Reading("deals", 0, 0, 0, 0.1, False),
+        ]
+    )
+    assert lines == ["contacts: 12,000 records, 120 pages, 2,000 records/s"]
 
 
 def test_a_watcher_of_the_context_goes_before_the_log() -> None:
