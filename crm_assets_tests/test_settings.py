@@ -18,6 +18,7 @@ from crm_assets.settings import (
     SyncSettings,
     WarehouseSettings,
 )
+from crm_assets.unknown_settings import unknown_settings
 
 REAL = "https://api.example.com"
 
@@ -194,6 +195,41 @@ def test_a_secret_is_not_in_the_representation_of_an_account_or_its_login(monkey
     for shown in (f"{login!r}{login.model_dump_json()}", repr(account)):
         assert "very-secret" not in shown
         assert "me@example.com" not in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("WAREHOUSE__LOCK_TIMOUT", "warehouse.lock_timeout"),
+        ("SYNC__DEALS__HISTROY", "sync.deals.history"),
+        ("SOURCES__CRM__SYNC__DELETE", "sources.crm.sync.deletes"),
+        ("SOURCES__CRM__COLOUR", None),
+    ],
+)
+def test_a_mistyped_setting_is_named_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, near: str | None
+) -> None:
+    account = resolve_account()
+    monkeypatch.setenv(variable, "x")
+    what = f". Did you mean {near}?" if near else ", and is ignored."
+    name = variable.lower().replace("__", ".")
+    assert unknown_settings(account) == [f"{name} ({variable}) is not a setting{what}"]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ALERTS__PAGER",
+        "SYNC__DEALS__HISTORY",
+        "SOURCES__CRM__CADENCES__DEALS",
+        "SOURCES__OTHER__COLOUR",
+        "DAGSTER_HOME",
+    ],
+)
+def test_a_setting_that_is_known_or_somebody_elses_is_not_named(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    account = resolve_account()
+    monkeypatch.setenv(variable, "x")
+    assert unknown_settings(account) == []
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,16 @@ def check(resources: Resources = None, account: AccountName = None) -> None:
 def _accounts(name: str | None, resources: list[str] | None = None, *, quiet: bool = False) -> "list[Account]":
     """Return the accounts that a command is about, and say which they are."""
     from crm_assets.account import configured_accounts
+    from crm_assets.unknown_settings import unknown_settings
 
     accounts = configured_accounts(name)
     if resources and len(accounts) > 1:
         raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
-    for one in [] if quiet else accounts:
-        _out.print(str(one), markup=False, soft_wrap=True)
+    for one in accounts:
+        for line in unknown_settings(one):
+            _err.print(line, style="yellow", markup=False, soft_wrap=True)
+        if not quiet:
+            _out.print(str(one), markup=False, soft_wrap=True)
     return accounts
 
 

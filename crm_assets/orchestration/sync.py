@@ -21,6 +21,7 @@ from crm_assets.orchestration.resources import CrmApi, Warehouse
 from crm_assets.orchestration.run_history import failure
 from crm_assets.orchestration.run_reaper import tag_process
 from crm_assets.project import exposed_secrets
+from crm_assets.unknown_settings import unknown_settings
 
 if TYPE_CHECKING:
     from crm_assets.load.warehouse import OpenWarehouse
@@ -81,8 +82,9 @@ def _materializations(warehouse: "OpenWarehouse", fetched: Sequence[Fetched]) ->
 def _told_to_dagster(context: dg.AssetExecutionContext, account: Account, listener: ProgressListener) -> Iterator[None]:
     """Let Dagster know which process works, and how the attempt ended: to try once more, or what failed and why."""
     tag_process(context)
-    if warning := exposed_secrets():
-        listener.say(warning)
+    for warning in [exposed_secrets(), *unknown_settings(account)]:
+        if warning:
+            listener.say(warning)
     try:
         yield
     except (CrmAssetsError, OSError) as problem:
