@@ -92,9 +92,18 @@ class WarehouseError(CrmAssetsError):
 
 
 class WarehouseLocked(WarehouseError):
-    """Another process kept the DuckDB file open for longer than `warehouse.lock_timeout`."""
+    """Another process kept the DuckDB file open for longer than `warehouse.lock_timeout`.
+
+    Args:
+        message: what is said of it.
+        holder: the process that has it open.
+    """
 
     worth_retrying = True
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class TableLocked(WarehouseError):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -223,3 +224,16 @@ def environment(**changes: str) -> dict[str, str]:
     """Return this process's environment without the project's settings, with `changes`."""
     ours = ("SOURCES__", "WAREHOUSE__", "DESTINATION__", "DAGSTER_", "DLT_", "SANDBOX__")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | changes
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[int]:
+    """Let another process have the DuckDB file open, and yield its id."""
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from crm_assets.errors import CrmAssetsError, Reason, SettingError
+from crm_assets.errors import CrmAssetsError, Reason, SettingError, WarehouseLocked
 from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt, exposed_secrets
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
     from crm_assets.orchestration.run import Outcome
+    from crm_assets.report.collect import Report
 
 EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5, "disk": 6}
 """What went wrong, for scripts. 0 is success; several different faults at once are 1."""
@@ -153,6 +154,7 @@ class ReportFormat(StrEnum):
 
 @app.command()
 def report(
+    resources: Resources = None,
     form: Annotated[ReportFormat, typer.Option("--format", help="Output format.")] = ReportFormat.terminal,
     account: AccountName = None,
     output: Annotated[Path | None, typer.Option(help="Output file. Default: print to the terminal.")] = None,
@@ -165,12 +167,11 @@ def report(
     """
     with _explained():
         from crm_assets.cli.terminal import print_report
-        from crm_assets.orchestration.run import instance
-        from crm_assets.report.collect import collect, only_failures
+        from crm_assets.report.collect import only_failures
         from crm_assets.report.formats import FORMATS
 
-        with instance() as history:
-            found = collect(history, _accounts(account, quiet=output is not None or form is not ReportFormat.terminal))
+        is_text = form is ReportFormat.terminal and output is None
+        found = _collected(_accounts(account, resources, quiet=not is_text), resources)
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
@@ -181,6 +182,45 @@ def report(
             typer.echo(FORMATS[form](shown), nl=False)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    resources: Resources = None,
+    account: AccountName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as `report --format json` does.")] = False,
+) -> None:
+    """Say of each table whether it is loaded, how old it is, and the worst that is known of it.
+
+    Exits with 0 when nothing is wrong, and with 1 otherwise, as `report` does.
+    """
+    with _explained():
+        accounts = _accounts(account, resources, quiet=as_json)
+        from crm_assets.cli.terminal import print_status
+        from crm_assets.report.formats import as_json as to_json
+
+        found = _collected(accounts, resources)
+        if as_json:
+            typer.echo(to_json(found))
+        else:
+            print_status(_out, found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _collected(accounts: "list[Account]", resources: list[str] | None = None) -> "Report":
+    from crm_assets.load.warehouse import recorded_loads
+    from crm_assets.orchestration.run import instance
+    from crm_assets.report.collect import Recorded, collect
+
+    recorded: dict[str, Recorded] = {}
+    for one in accounts:
+        try:
+            recorded[one.name] = recorded_loads(one)
+        except WarehouseLocked as error:
+            recorded[one.name] = f"{error.holder} has the DuckDB file open: this is what Dagster knows."
+    with instance() as history:
+        return collect(history, accounts, resources or (), recorded=recorded)
 
 
 @app.command()

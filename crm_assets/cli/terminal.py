@@ -12,9 +12,11 @@ from crm_assets.extract.progress import ProgressListener, Reading, listening, lo
 from crm_assets.orchestration.run import Checked, Landed, State
 from crm_assets.report.collect import Report
 from crm_assets.report.formats import SIGNS
+from crm_assets.text import lasting
 
 _TEXTS = ("found", "answer")
 """Columns of sentences, which take several lines where they must."""
+_SEVERITY: dict[State, int] = {"passed": 0, "WARN": 1, "ERROR": 2}
 _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
 
 
@@ -124,6 +126,18 @@ def print_report(console: Console, report: Report, *, only_failures: bool = Fals
         console.print("Nothing failed.")
         return
     _print(console, ["asset", "check", "outcome", "since (UTC)", "found"], rows, left={0, 1, 2, 3, 4})
+
+
+def print_status(console: Console, report: Report) -> None:
+    """Print one line for each asset: how many rows it has, how old it is, and the worst that is said of it."""
+    rows = []
+    for asset in report.assets:
+        worst = max(asset.findings, key=lambda one: _SEVERITY[one.state])
+        age = lasting(report.generated_at - asset.last_materialized) if asset.last_materialized else "never"
+        said = "" if worst.state == "passed" else f"{worst.name}: {worst.description}"
+        count = "" if asset.rows is None else f"{asset.rows:,}"
+        rows.append([asset.key, SIGNS[asset.state], count, age, " ".join(said.split())])
+    _print(console, ["asset", "", "rows", "loaded ago", "found"], rows, left={0, 1, 4})
 
 
 def print_checked(console: Console, checked: Sequence[Checked]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import dlt
@@ -15,7 +16,8 @@ from crm_assets.account import Account
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
-from crm_assets.load.warehouses.destination import exclusive, open_destination
+from crm_assets.load.resource_loads import ResourceLoad, read_loads
+from crm_assets.load.warehouses.destination import duckdb_path, exclusive, open_destination
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,22 @@ def open_warehouse(
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, account.dataset, nothing_changed=True) from error
         yield OpenWarehouse(account, pipeline, client, log, allow_deletes)
+
+
+def recorded_loads(account: Account) -> dict[str, ResourceLoad]:
+    """Return the last load of each resource, as the warehouse itself knows it; nothing if there is no warehouse yet.
+
+    Raises:
+        WarehouseLocked: another process has the DuckDB file open.
+        WarehouseError: the warehouse does not answer.
+        SettingError: the destination is not known, or its driver is missing.
+    """
+    file = duckdb_path(open_destination(account.warehouse.destination, account.data_dir))
+    if file is not None and not file.exists():
+        return {}
+    with TemporaryDirectory() as directory, open_warehouse(account, Path(directory), _nobody, wait=False) as opened:
+        return {name: loads[0] for name, loads in read_loads(opened.sql, 1).items()}
+
+
+def _nobody(_: str) -> None:
+    pass

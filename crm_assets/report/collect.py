@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
@@ -23,6 +23,9 @@ HISTORY = 20
 """How many evaluations and materializations a report looks back upon."""
 
 Ending = Literal["landed", "failed", "running", "unknown", "never"]
+if TYPE_CHECKING:
+    from crm_assets.load.resource_loads import ResourceLoad
+
 _BY_DEFAULT, _RUNNING = InstigatorStatus.DECLARED_IN_CODE, InstigatorStatus.RUNNING
 
 
@@ -44,6 +47,10 @@ class CheckResult:
     def state(self) -> State:
         """`passed`, or how bad the failure is."""
         return "passed" if self.passed else self.severity
+
+
+Recorded = Mapping[str, "ResourceLoad"] | str
+"""The last load of each resource, as the warehouse knows it, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,19 @@ class AssetResult:
     """None where nothing loads it by schedule, or it was never loaded."""
     row_history: Sequence[int]
     checks: Sequence[CheckResult]
+    load_id: str = ""
+    """dlt's id of the last load that Dagster knows of."""
+    doubt: str = ""
+    """Why the warehouse may not have what Dagster says of it."""
+    is_missing: bool = False
+    """Whether the warehouse has no record of a load."""
 
     @property
     def findings(self) -> list[Finding]:
         """What is said of it, line by line: its load, its freshness, its checks."""
         found = [_of_load(self)]
+        if self.doubt:
+            found.append(Finding("warehouse", "ERROR" if self.is_missing else "WARN", self.doubt))
         if self.freshness:
             found.append(_of_freshness(self.freshness))
         return [*found, *(Finding(one.name, one.state, one.description, one.since) for one in self.checks)]
@@ -127,16 +142,29 @@ def collect(
     resources: Sequence[str] = (),
     *,
     now: datetime | None = None,
+    recorded: Mapping[str, Recorded] | None = None,
 ) -> Report:
-    """Return what `instance` knows of `resources`, or of all, as it looks at the moment `now`.
+    """Return what is known of `resources`, or of all.
 
     Loads into another dataset than the account's, and what checks found there, do not count.
+
+    Args:
+        instance: Dagster's, with the history of runs and checks.
+        accounts: whose resources they are.
+        resources: their names.
+        now: the moment by which ages are told.
+        recorded: by the name of the account, the last load of each resource as the warehouse knows it, which goes
+            before what `instance` knows; or why the warehouse cannot be read.
 
     Raises:
         ApiConfigError: names the resource that an account does not have.
     """
     moment = now or datetime.now(UTC)
-    assets = [asset for account in accounts for asset in _assets(instance, account, resources, moment)]
+    assets = [
+        asset
+        for account in accounts
+        for asset in _assets(instance, account, resources, moment, (recorded or {}).get(account.name))
+    ]
     return Report(moment.replace(microsecond=0), assets)
 
 
@@ -151,13 +179,37 @@ def only_failures(report: Report) -> Report:
 
 
 def _assets(
-    instance: dg.DagsterInstance, account: Account, resources: Sequence[str], now: datetime
+    instance: dg.DagsterInstance,
+    account: Account,
+    resources: Sequence[str],
+    now: datetime,
+    recorded: Recorded | None,
 ) -> Iterator[AssetResult]:
     loads = last_loads(instance, account)
     policies = _policies(instance, account)
     for resource in account.select(resources):
         asset = _asset(instance, account, resource, loads.get(resource.name))
+        if recorded is not None:
+            asset = _as_recorded(asset, resource.name, recorded)
         yield replace(asset, freshness=_freshness(asset.last_materialized, policies.get(resource.name), now))
+
+
+def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> AssetResult:
+    """Return `asset` with what the warehouse says of its last load."""
+    if isinstance(recorded, str):
+        return replace(asset, doubt=recorded)
+    load = recorded.get(resource)
+    if load is None:
+        missing = "The warehouse has no record of it: load it again." if asset.last_materialized else ""
+        return replace(asset, doubt=missing, is_missing=True)
+    if load.load_id == asset.load_id:
+        return asset
+    doubt = ""
+    if asset.load_id and load.load_id < asset.load_id:
+        doubt = f"The warehouse has an earlier load than the last one, that of {load.loaded_at:%Y-%m-%d %H:%M} UTC."
+    loaded_at = load.loaded_at.astimezone(UTC).replace(microsecond=0)
+    ended = LoadResult("landed", loaded_at) if asset.load.ending == "never" else asset.load
+    return replace(asset, rows=load.rows_after, last_materialized=loaded_at, load=ended, doubt=doubt)
 
 
 def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple[timedelta, timedelta]]:
@@ -196,6 +248,7 @@ def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource, l
         load=_load(last, loaded_at),
         freshness=None,
         row_history=counts[::-1],
+        load_id=loads[0][1]["load_id"] if loads else "",
         checks=[check for check in checks if check],
     )
 

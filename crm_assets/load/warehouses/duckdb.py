@@ -57,7 +57,8 @@ def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duck
                 raise WarehouseLocked(
                     f"The DuckDB file {path} was kept open by {holder} for {lock_timeout:.0f} s "
                     "(warehouse.lock_timeout). "
-                    "Nothing was loaded. Close it there, or wait for that run to end, and run again."
+                    "Nothing was loaded. Close it there, or wait for that run to end, and run again.",
+                    holder,
                 ) from None
             if not waiting:
                 log(f"Waiting up to {lock_timeout:.0f} s for the DuckDB file {path}: {holder} has it open.")
