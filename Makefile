@@ -51,6 +51,5 @@ lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versi
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra dev --extra ui --generate-hashes --no-header --no-emit-index-url \
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
-clean: ## Remove the environment, the data and the history of runs
-	rm -rf .venv data build campaign.json *.egg-info
-	find .dagster -mindepth 1 ! -name dagster.yaml -delete
+clean: ## Remove what can be made again: the environment and builds. The warehouse and the history of runs stay
+	rm -rf .venv build campaign.json *.egg-info

@@ -339,6 +339,12 @@ class AutomationSettings(Settings):
     change_interval: Annotated[int, Field(ge=1)] = Field(
         60, description="Minimum interval between checks for changes, in seconds."
     )
+    keep_days: Annotated[int, Field(ge=1)] = Field(
+        30, description="Days after which a finished run is deleted from Dagster's history."
+    )
+    keep_runs: Annotated[int, Field(ge=1)] = Field(
+        1_000, description="Finished runs of each job that stay in Dagster's history at the most."
+    )
 
 
 class AlertSettings(Settings):

@@ -78,10 +78,15 @@ def _execute(home: str, environment: dict[str, str], resources: list[str], sendi
     with dg.DagsterInstance.local_temp(home) as instance:
         result = run_assets(instance, resources)
         landed = {
-            event.materialization.asset_key.path[-1]: int(event.materialization.metadata["records_resumed"].value)  # type: ignore[arg-type]
+            event.materialization.asset_key.path[-1]: _resumed(event.materialization)
             for event in (one.step_materialization_data for one in result.get_asset_materialization_events())
         }
         problems = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         stated = problems[-1].user_failure_data if problems else None
         unstated = problems[-1].error_display_string if problems else ""
         sending.send(Outcome(result.success, landed, (stated.description if stated else unstated) or ""))
+
+
+def _resumed(materialization: dg.AssetMaterialization) -> int:
+    found = materialization.metadata.get("records_resumed")
+    return int(str(found.value)) if found else 0

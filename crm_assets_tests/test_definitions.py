@@ -56,7 +56,7 @@ def test_one_setting_starts_all_schedules_and_sensors() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["RUNNING"] * 5
+    assert done.stdout.split() == ["RUNNING"] * 6
 
 
 def test_a_list_of_accounts_makes_as_many_groups_side_by_side() -> None:

@@ -81,11 +81,11 @@ def print_landed(console: Console, landed: Sequence[Landed]) -> None:
         [
             one.resource,
             f"{one.metadata['dagster/row_count']:,}",
-            f"{one.metadata['rows_new']:,}",
-            f"{one.metadata['rows_deleted']:,}",
-            f"{one.metadata['rows_rejected']:,}",
+            f"{one.metadata.get('rows_new', 0):,}",
+            f"{one.metadata.get('rows_deleted', 0):,}",
+            f"{one.metadata.get('rows_rejected', 0):,}",
             f"{one.metadata['requests']:,}",
-            f"{one.metadata['retries']:,}",
+            f"{one.metadata.get('retries', 0):,}",
             f"{one.metadata['fetch_seconds']:.1f}",
         ]
         for one in landed

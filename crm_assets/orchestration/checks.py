@@ -60,10 +60,10 @@ def evaluate(
 
 
 def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome, dataset: str) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {"dataset": dataset, **outcome.counts}
+    metadata: dict[str, Any] = {"dataset": dataset, **{name: count for name, count in outcome.counts.items() if count}}
     if outcome.failed_rows:
         metadata["failed_rows"] = dg.MetadataValue.md(_markdown(outcome.head, outcome.failed_rows))
-    if outcome.sql:
+    if outcome.sql and not outcome.passed:  # it is long, and Dagster keeps every evaluation for good
         metadata["sql"] = dg.MetadataValue.md(f"```sql\n{outcome.sql}\n```")
     return dg.AssetCheckResult(
         passed=outcome.passed,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, Column
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
 
 if TYPE_CHECKING:
     from crm_assets.extract.fetch import Fetched
@@ -17,66 +17,64 @@ _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
 _UNDECLARED = "Undeclared field, stored as sent."
 _ADDED = {
-    LOAD_ID: "The load that last brought the row.",
-    DELETED_AT: "When the CRM first stopped listing the record; NULL while it is listed.",
+    LOAD_ID: ("text", "The load that last wrote the row."),
+    MISSING_SINCE: ("timestamp", "When a listing first missed the record; NULL while it is listed."),
+    DELETED_AT: ("timestamp", "When it was confirmed that the CRM deleted the record; NULL while it was not."),
 }
 
 
 def declared_schema(columns: Sequence[Column]) -> dg.TableSchema:
-    """Return `columns`, which a model declares, as Dagster shows them."""
-    return dg.TableSchema(
-        [
-            dg.TableColumn(
-                column.name,
-                column.data_type.name,
-                column.description,
-                dg.TableColumnConstraints(nullable=column.nullable, unique=not column.nullable),
-            )
-            for column in columns
-        ]
-    )
+    """Return `columns`, which a model declares, and those that each load adds, as Dagster shows them."""
+    declared = [
+        dg.TableColumn(
+            column.name,
+            column.data_type.name,
+            column.description,
+            dg.TableColumnConstraints(nullable=column.nullable, unique=not column.nullable),
+        )
+        for column in columns
+    ]
+    return dg.TableSchema([*declared, *(dg.TableColumn(name, *facts) for name, facts in _ADDED.items())])
 
 
 def materialization_metadata(fetched: "Fetched", loaded: "Loaded", table: "TableFacts") -> dict[str, Any]:
     """Return what one materialization says: what it cost, what it brought, where it is."""
     spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
+    counts = {
+        "rows_new": spooled.rows - missing.known,
+        "rows_deleted": loaded.deleted[fetched.resource],
+        "rows_missing": missing.missing,
+        "rows_rejected": spooled.rejected_rows,
+        "records_resumed": fetched.resumed,
+        "retries": fetched.traffic.retries,
+    }
     return {
         "dagster/row_count": table.rows,
         "dagster/table_name": table.name,
-        "dagster/column_schema": _actual_schema(spooled.columns, table.columns),
-        "records": fetched.records,
-        "records_resumed": fetched.resumed,
         "rows_loaded": table.rows_of_load,
-        "rows_rejected": spooled.rejected_rows,
+        **{name: count for name, count in counts.items() if count},
+        "preview": dg.MetadataValue.md(_preview(table)),
+        "records": fetched.records,
         "pages": fetched.traffic.pages,
         "requests": fetched.traffic.requests,
-        "retries": fetched.traffic.retries,
         "bytes": fetched.traffic.bytes,
         "fetch_seconds": round(fetched.seconds, 3),
         "load_seconds": round(loaded.seconds, 3),
-        "repeated_ids": dg.MetadataValue.json(list(spooled.repeated_ids)),
-        "moved_ids": dg.MetadataValue.json(list(spooled.moved_ids)),
-        "rows_new": spooled.rows - missing.known,
-        "rows_missing": missing.missing,
-        "rows_deleted": loaded.deleted[fetched.resource],
-        "rows_before": missing.rows,
-        "deletes_blocked": fetched.resource in loaded.deletes_blocked,
-        "listing_is_short": missing.listing_is_short,
-        "fields": dg.MetadataValue.json(spooled.fields),
         "load_id": dg.MetadataValue.text(loaded.load_id),
-        "preview": dg.MetadataValue.md(_preview(table)),
+        **_undeclared_columns(spooled.columns, table.columns),
     }
 
 
-def _actual_schema(declared_columns: Sequence[Column], columns: TTableSchemaColumns) -> dg.TableSchema:
+def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchemaColumns) -> dict[str, dg.TableSchema]:
+    """Return the whole schema if there is more in the table than the asset's definition says, else nothing."""
     declared = declared_schema(declared_columns)
     names = {column.name for column in declared.columns}
     others = [
-        dg.TableColumn(name, hint["data_type"] or "text", _ADDED.get(name, _UNDECLARED))
+        dg.TableColumn(name, hint["data_type"] or "text", _UNDECLARED)
         for name, hint in columns.items()
         if name not in names
     ]
-    return dg.TableSchema([*declared.columns, *others])
+    return {"dagster/column_schema": dg.TableSchema([*declared.columns, *others])} if others else {}
 
 
 def _preview(table: "TableFacts") -> str:

@@ -324,7 +324,7 @@ def test_the_assets_are_described_for_the_reader_of_the_ui() -> None:
         assert node.owners == ["team:crm"]
         assert node.tags["source"] == "crm"
         assert node.parent_keys == {dg.AssetKey("crm_api")}
-        assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(MODELS[resource]))
+        assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(MODELS[resource])) + 3
         assert "endpoint" in node.metadata
     assert not graph.get(dg.AssetKey("crm_api")).is_materializable
 
