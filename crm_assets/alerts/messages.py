@@ -55,9 +55,10 @@ def _first_lines(text: str) -> list[str]:
 
 
 def _link(incident: Incident, base_url: str) -> str:
-    if incident.run_id:
+    if incident.run_id and not incident.over:
         return f"{base_url}/runs/{incident.run_id}"
-    return f"{base_url}/assets/{incident.subjects[0]}"
+    # The end of an incident has nothing to do with the run that failed.
+    return f"{base_url}/assets/{incident.subjects[0]}" if "/" in incident.subjects[0] else f"{base_url}/runs"
 
 
 def _moment(moment: datetime) -> str:

@@ -38,9 +38,16 @@ class _Fault(Exception):
     """One exchange that did not give a page, and may the next time."""
 
     def __init__(
-        self, why: str, *, status: int | None = None, retry_after: float | None = None, answered: bool = False
+        self,
+        why: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        answered: bool = False,
+        is_unreachable: bool = False,
     ) -> None:
         super().__init__(why)
+        self.is_unreachable = is_unreachable
         self.status = status
         self.retry_after = retry_after
         self.answered = answered
@@ -176,7 +183,12 @@ class _RetryingAdapter(HTTPAdapter):
                 why += f"; the CRM asks to wait {fault.retry_after:,.0f} s"
             if fault.answered:
                 raise self._error(UnexpectedResponse, why, _REPORT_IT, fault.status) from None
-            raise self._error(CrmUnavailable, why, _CRM_DOWN, fault.status) from None
+            advice = (
+                f"{self._check_url[:-1]}, or run again when the CRM is available."
+                if fault.is_unreachable and not self._traffic.pages
+                else _CRM_DOWN
+            )
+            raise self._error(CrmUnavailable, why, advice, fault.status) from None
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._stop_if_cancelled()
@@ -192,7 +204,8 @@ class _RetryingAdapter(HTTPAdapter):
             why = f"no secure connection to {without_userinfo(request.url)}: {reason_of(error)}"
             raise self._error(UnexpectedResponse, why, self._check_url) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _Fault(connection_problem(error, self._connection)) from None
+            unreachable = isinstance(error, requests.ConnectionError)
+            raise _Fault(connection_problem(error, self._connection), is_unreachable=unreachable) from None
         self._check(response)
         return response
 
