@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PORT ?= 3000
 
 # How long `make campaign` is: examples of so many steps, and kills at each of seven moments.
 EXAMPLES ?= 100
@@ -22,8 +23,8 @@ help: ## Show what there is to make
 sync: .venv/installed ## Set up, load all resources from the configured CRM, print what landed
 	$(BIN)/crm-assets sync
 
-dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000
-	$(BIN)/crm-assets dev
+dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000, or on PORT
+	$(BIN)/crm-assets dev --port $(PORT)
 
 test: .venv/installed ## Run the tests
 	$(BIN)/python -m pytest

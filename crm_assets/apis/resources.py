@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 
 from crm_assets.apis.api_config import ApiConfig, Cadence, Endpoint, validate
@@ -50,7 +51,11 @@ class Api:
         """
         known = [resource.name for resource in self.resources]
         if unknown := [name for name in names if name not in known]:
-            raise ApiConfigError(f"Unknown resource: {', '.join(unknown)}. Known: {', '.join(known)}.")
+            near = dict.fromkeys(
+                match for name in unknown for match in get_close_matches(name, known, n=1, cutoff=0.75)
+            )
+            meant = f" Did you mean {', '.join(near)}?" if near else ""
+            raise ApiConfigError(f"Unknown resource: {', '.join(unknown)}.{meant} Known: {', '.join(known)}.")
         return tuple(resource for resource in self.resources if not names or resource.name in names)
 
 

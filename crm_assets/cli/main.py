@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -40,7 +42,7 @@ app = typer.Typer(
     "written, 130 you cancelled.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
@@ -52,6 +54,21 @@ def main() -> None:
     os.environ.setdefault("DAGSTER_HOME", str(DAGSTER_HOME))
     DAGSTER_HOME.mkdir(exist_ok=True)
     app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crm_assets {version('crm_assets')}, dlt {version('dlt')}, dagster {version('dagster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the versions and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 AccountName = Annotated[
@@ -150,6 +167,7 @@ class ReportFormat(StrEnum):
     html = "html"
     json = "json"
     junit = "junit"
+    openmetrics = "openmetrics"
 
 
 @app.command()
@@ -284,6 +302,7 @@ def dev(
 
         if find_spec("dagster_webserver") is None:
             raise SettingError('The UI is an extra: pip install "crm_assets[ui]"')
+        _require_free(port)
         accounts = _accounts(None, quiet=True)
         with instance() as history:
             reap_dead_runs(history)
@@ -310,6 +329,16 @@ def dev(
                     str(port),
                 ]
             )
+
+
+def _require_free(port: int) -> None:
+    with socket() as probe:
+        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)  # as the webserver does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            problem = f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}."
+            raise SettingError(f"{problem} Take another: crm-assets dev --port {port + 1}") from None
 
 
 def _until_ended(command: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The report as text: Markdown, HTML, JSON and JUnit. What a report does not say, no format says."""
+"""The report as text: Markdown, HTML, JSON, JUnit and OpenMetrics. What a report does not say, no format says."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -75,11 +75,49 @@ def as_html(report: Report) -> str:
     return environment.get_template("report.html.j2").render(report=report, signs=SIGNS)
 
 
+def as_openmetrics(report: Report) -> str:
+    """Return the report for a scraper of OpenMetrics, or the textfile collector of a node exporter."""
+    now = report.generated_at
+    values: dict[str, list[tuple[AssetResult, dict[str, str], float]]] = {
+        "rows": [(one, {}, one.rows) for one in report.assets if one.rows is not None],
+        "age_seconds": [
+            (one, {}, (now - one.last_materialized).total_seconds()) for one in report.assets if one.last_materialized
+        ],
+        "last_load_ok": [(one, {}, one.load.ending == "landed") for one in report.assets],
+        "checks": [
+            (one, {"outcome": state}, sum(check.state == state for check in one.checks))
+            for one in report.assets
+            for state in SIGNS
+        ],
+        "ok": [(one, {}, one.state != "ERROR") for one in report.assets],
+    }
+    lines = []
+    for name, samples in values.items():
+        lines += [f"# TYPE crm_assets_{name} gauge", f"# HELP crm_assets_{name} {_METRICS[name]}"]
+        lines += [f"crm_assets_{name}{{{_labels(one, more)}}} {float(value):g}" for one, more, value in samples]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+_METRICS = {
+    "rows": "Rows of the table after its last load.",
+    "age_seconds": "Seconds since the table was last loaded.",
+    "last_load_ok": "1 if the last load of the table ended well.",
+    "checks": "Checks of the table by their latest outcome.",
+    "ok": "1 if nothing is wrong with the table.",
+}
+
+
+def _labels(asset: AssetResult, more: Mapping[str, str]) -> str:
+    labels = {"asset": asset.key, "dataset": asset.dataset, **more}
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+
 FORMATS: Mapping[str, Callable[[Report], str]] = {
     "markdown": as_markdown,
     "html": as_html,
     "json": as_json,
     "junit": as_junit,
+    "openmetrics": as_openmetrics,
 }
 """The formats of `crm-assets report --format`."""
 

@@ -44,7 +44,7 @@ def test_an_unknown_entry_is_refused_by_name(path: list[Any], value: Any, named:
 
 
 def test_an_unknown_resource_is_refused_by_name_and_the_known_ones_are_listed() -> None:
-    with pytest.raises(ApiConfigError, match=r"Unknown resource: contcats\. Known: contacts, companies"):
+    with pytest.raises(ApiConfigError, match=r"contcats\. Did you mean contacts\? Known: contacts, companies"):
         read_api(V1).select(["deals", "contcats"])
 
 

@@ -227,6 +227,25 @@ def test_help_names_the_commands_and_the_exit_codes_without_importing_dagster(cr
     assert imported.stdout.split() == ["False", "False"]
 
 
+def test_the_version_is_that_of_the_packages(crm_assets: Command) -> None:
+    done = crm_assets("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"crm_assets \S+, dlt \S+, dagster \S+\n", done.stdout)
+
+
+def test_a_port_that_is_taken_is_one_line(process: Command) -> None:
+    with socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = process("dev", "--port", str(port))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"Port {port} of 127.0.0.1 cannot be used: Address already in use. "
+        f"Take another: crm-assets dev --port {port + 1}\n"
+    )
+
+
 def test_as_shipped_sync_starts_the_sandbox_and_fills_its_own_dataset(crm_assets: Command, tmp_path: Path) -> None:
     done = crm_assets("sync", "milestone", "campaigns", SOURCES__CRM__BASE_URL="sandbox", SANDBOX__PORT="1")
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from crm_assets.report.collect import Report, collect, only_failures
-from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown
+from crm_assets.report.formats import as_html, as_json, as_junit, as_markdown, as_openmetrics
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import (
@@ -107,6 +107,17 @@ def test_junit_counts_errors_as_failures_and_warnings_not(found: Report) -> None
     assert tasks is not None
     assert tasks.get("failures") == "1"
     assert [case.get("name") for case in tasks.findall("testcase") if case.find("failure") is not None] == ["unique_id"]
+
+
+def test_openmetrics_say_what_the_report_says(found: Report) -> None:
+    text = as_openmetrics(found)
+    assert text.endswith("# EOF\n")
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples['crm_assets_rows{asset="crm/notes",dataset="crm"}'] == str(SMALL["notes"])
+    assert samples['crm_assets_checks{asset="crm/tasks",dataset="crm",outcome="ERROR"}'] == "1"
+    assert samples['crm_assets_ok{asset="crm/tasks",dataset="crm"}'] == "0"
+    assert samples['crm_assets_last_load_ok{asset="crm/tasks",dataset="crm"}'] == "1"
+    assert float(samples['crm_assets_age_seconds{asset="crm/notes",dataset="crm"}']) >= 0
 
 
 def test_the_html_is_one_file_without_outside_references_and_without_the_crms_markup(found: Report) -> None:
