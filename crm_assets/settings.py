@@ -82,6 +82,17 @@ def _time_zone(value: str) -> str:
     return value
 
 
+def _matching(pattern: str, what: str) -> AfterValidator:
+    """Return a validator of text: a pattern says nothing to a reader, so the message says `what` it must be."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {what}")
+        return value
+
+    return AfterValidator(check)
+
+
 def split_names(value: Any) -> Any:
     """Split `a, b`, as it stands in the environment; leave a list, and None, as it is."""
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
@@ -258,13 +269,18 @@ class WarehouseSettings(Settings):
     destination: Annotated[str, Field(min_length=1)] = Field(
         "duckdb", description="Name of a dlt SQL destination: `duckdb`, `postgres` and so on."
     )
-    dataset: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")] = Field(
+    dataset: Annotated[str, _matching(r"[a-z_][a-z0-9_]*", "a name of lower-case letters, digits and _")] = Field(
         "crm",
         description="Dataset (schema) of the tables. The sandbox's tables go to `<dataset>_sandbox`, and those of an "
         "account that names none of its own to `<dataset>_<account>`.",
     )
-    memory_limit: Annotated[str, Field(pattern=r"(?i)^\d+(\.\d+)? ?[KMGT]i?B$")] = Field(
+    memory_limit: Annotated[str, _matching(r"(?i)\d+(\.\d+)? ?[KMGT]i?B", "a size such as 512MB")] = Field(
         "1GB", description="Memory that DuckDB may use during a load, e.g. `800MB`. DuckDB only."
+    )
+    storage_version: Annotated[str, _matching(r"v\d+\.\d+\.\d+|latest", "a version such as v1.0.0, or latest")] = Field(
+        "v1.0.0",
+        description="Oldest version of DuckDB that can open a DuckDB file which a load creates; `latest` for the "
+        "version that is installed. A file that exists keeps its own.",
     )
     lock_timeout: Annotated[float, Field(ge=0)] = Field(
         300.0, description="Seconds to wait for another process to release the DuckDB file or a table."

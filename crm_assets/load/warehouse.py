@@ -74,7 +74,13 @@ def open_warehouse(
     timeout = settings.lock_timeout if wait else 0.0
     destination = open_destination(settings.destination, account.data_dir)
     with (
-        exclusive(destination, memory_limit=settings.memory_limit, lock_timeout=timeout, log=log),
+        exclusive(
+            destination,
+            memory_limit=settings.memory_limit,
+            lock_timeout=timeout,
+            log=log,
+            storage_version=settings.storage_version,
+        ),
         ExitStack() as stack,
     ):
         pipeline = dlt.pipeline(

@@ -76,6 +76,27 @@ def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) ->
         pass
 
 
+@pytest.mark.parametrize(("version", "tag"), [("v1.0.0", "v1.0.0"), ("v1.4.0", "v1.4.0")])
+def test_a_new_file_can_be_opened_by_the_versions_that_the_setting_names(
+    tmp_path: Path, version: str, tag: str
+) -> None:
+    path = tmp_path / "it's.duckdb"
+    for _ in range(2):  # made by the first, kept by the second
+        with held(path, memory_limit="1GB", lock_timeout=0, log=print, storage_version=version) as connection:
+            connection.execute("CREATE OR REPLACE TABLE t AS SELECT 1 AS a; CHECKPOINT")
+            found = connection.execute("SELECT tags['storage_version'] FROM duckdb_databases() WHERE NOT internal")
+            assert str(found.fetchall()[0][0]).startswith(tag)
+        version = "latest"
+
+
+def test_a_storage_version_that_duckdb_does_not_know_names_the_setting(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SettingError, match=r"warehouse\.storage_version \(WAREHOUSE__STORAGE_VERSION\) is 'v9\.9\.9'"),
+        held(tmp_path / "w.duckdb", memory_limit="1GB", lock_timeout=0, log=print, storage_version="v9.9.9"),
+    ):
+        pass
+
+
 def test_a_memory_limit_that_duckdb_does_not_take_names_the_setting(tmp_path: Path) -> None:
     with (
         pytest.raises(SettingError, match="WAREHOUSE__MEMORY_LIMIT"),

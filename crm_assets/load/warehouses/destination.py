@@ -68,7 +68,12 @@ def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
 
 @contextmanager
 def exclusive(
-    destination: Destination[Any, Any], *, memory_limit: str, lock_timeout: float, log: Callable[[str], None]
+    destination: Destination[Any, Any],
+    *,
+    memory_limit: str,
+    lock_timeout: float,
+    log: Callable[[str], None],
+    storage_version: str = "latest",
 ) -> Iterator[None]:
     """Keep the file of a DuckDB destination open for this process alone; of any other destination, nothing.
 
@@ -77,17 +82,18 @@ def exclusive(
         memory_limit: what DuckDB may use, e.g. `1GB`.
         lock_timeout: seconds to wait for another process to close the file.
         log: told once when the waiting begins.
+        storage_version: the oldest DuckDB that can open the file, if it is made now: `v1.0.0`, or `latest`.
 
     Raises:
         WarehouseLocked: the file is still open elsewhere after `lock_timeout`.
         WarehouseError: the file cannot be opened at all.
-        SettingError: `memory_limit` is not one that DuckDB takes.
+        SettingError: `memory_limit` or `storage_version` is not one that DuckDB takes.
     """
     file = duckdb_path(destination)
     if file is None:
         yield
         return
-    with held(file, memory_limit=memory_limit, lock_timeout=lock_timeout, log=log):
+    with held(file, memory_limit=memory_limit, lock_timeout=lock_timeout, log=log, storage_version=storage_version):
         yield
 
 

@@ -17,7 +17,7 @@ _HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pi
 
 @contextmanager
 def held(
-    path: Path, *, memory_limit: str, lock_timeout: float, log: Callable[[str], None]
+    path: Path, *, memory_limit: str, lock_timeout: float, log: Callable[[str], None], storage_version: str = "latest"
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Keep the DuckDB file `path` open for writing, so that no other process can take it in between.
 
@@ -28,19 +28,35 @@ def held(
         memory_limit: what DuckDB may use, e.g. `1GB`.
         lock_timeout: seconds to wait for another process to close the file.
         log: told once when the waiting begins.
+        storage_version: the oldest DuckDB that can open the file, if it is made now: `v1.0.0`, or `latest`.
 
     Raises:
         WarehouseLocked: it is still open elsewhere after `lock_timeout`; the message names the process.
         WarehouseError: the file cannot be opened at all.
-        SettingError: `memory_limit` is not one that DuckDB takes.
+        SettingError: `memory_limit` or `storage_version` is not one that DuckDB takes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _create(path, storage_version)
     connection = _opened(path, lock_timeout, log)
     try:
         _limit_memory(connection, memory_limit)
         yield connection
     finally:
         connection.close()
+
+
+def _create(path: Path, storage_version: str) -> None:
+    # A connection to a file cannot say which version the file gets; every later one keeps it.
+    with duckdb.connect() as nowhere:
+        try:
+            quoted = str(path).replace("'", "''")
+            nowhere.execute(f"ATTACH '{quoted}' AS file (STORAGE_VERSION '{storage_version}')")
+        except duckdb.InvalidInputException as error:
+            setting = "warehouse.storage_version (WAREHOUSE__STORAGE_VERSION)"
+            raise SettingError(f"{setting} is {storage_version!r}: {error}") from None
+        except duckdb.IOException:
+            return  # another process was faster, or the file cannot be made: whoever opens it says so
 
 
 def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
