@@ -176,7 +176,7 @@ def test_two_components_fill_two_datasets_and_change_nothing_of_their_host(host:
     assert str(python.parent.parent) in place
     assert "All definitions loaded successfully" in host.run("dg", "check", "defs", "--no-check-yaml")
     assert jobs == "acme_all acme_checks acme_frequent crm_all globex_all globex_checks globex_frequent"
-    assert "acme_alerts acme_changes acme_frequent_schedule acme_recovery globex_alerts" in watching
+    assert "acme_alerts acme_changes acme_frequent_schedule acme_recovery acme_retention globex_alerts" in watching
     assert owners == "team:sales"
     listed = host.run("dagster", "asset", "list", "-m", "host.definitions").split()
     assert listed == ["acme/contacts", "acme/deals", "globex/contacts", "globex/notes", "own"]

@@ -294,6 +294,7 @@ def test_sync_after_a_kill_says_what_it_goes_on_with(
             [COMMAND, "sync", "contacts"], env=settings, cwd=tmp_path, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout
+            process.stdout.readline()  # which account
             assert "200 records, 2 pages" in process.stdout.readline()
             process.send_signal(signal.SIGKILL)
         fault.release.set()

@@ -87,6 +87,7 @@ def test_two_runs_for_one_table_in_two_processes_never_ask_for_it_at_once(
     fault = sandbox.fault("deals=hang")
     with subprocess.Popen([COMMAND, "sync", "deals"], env=settings, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout
+        process.stdout.readline()  # which account
         process.stdout.readline()  # progress of the listing that hangs
         refused = failure_of(materialize(["deals"]))
         assert f"crm.deals was being loaded by process {process.pid}" in refused
