@@ -8,6 +8,7 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.data_types import TDataType
 from dlt.common.schema.typing import LOADS_TABLE_NAME, TTableSchemaColumns
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.sql_client import SqlClientBase
@@ -22,7 +23,7 @@ KEPT = 100
 """Loads of a resource that the table remembers."""
 
 _JSON = ("repeated_ids", "moved_ids", "fields", "fingerprints")
-_TYPES: Mapping[str, tuple[str, pa.DataType]] = {
+_TYPES: Mapping[str, tuple[TDataType, pa.DataType]] = {
     "resource": ("text", pa.string()),
     "loaded_at": ("timestamp", pa.timestamp("us", "UTC")),
     "fetch_seconds": ("double", pa.float64()),
@@ -43,8 +44,7 @@ _TYPES: Mapping[str, tuple[str, pa.DataType]] = {
     "fingerprints": ("json", pa.string()),
 }
 LOADS_COLUMNS: TTableSchemaColumns = {
-    name: {"name": name, "data_type": kind, "nullable": name != "resource"}  # type: ignore[typeddict-item]
-    for name, (kind, _) in _TYPES.items()
+    name: {"name": name, "data_type": kind, "nullable": name != "resource"} for name, (kind, _) in _TYPES.items()
 }
 """The columns of the table, for dlt."""
 

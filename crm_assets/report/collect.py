@@ -208,7 +208,9 @@ def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> Asset
     if asset.load_id and load.load_id < asset.load_id:
         doubt = f"The warehouse has an earlier load than the last one, that of {load.loaded_at:%Y-%m-%d %H:%M} UTC."
     loaded_at = load.loaded_at.astimezone(UTC).replace(microsecond=0)
-    ended = LoadResult("landed", loaded_at) if asset.load.ending == "never" else asset.load
+    # A load that Dagster does not know is another instance's: it may be newer than a failure that is known.
+    is_newer = asset.load.ended_at is None or asset.load.ended_at < loaded_at
+    ended = LoadResult("landed", loaded_at) if is_newer else asset.load
     return replace(asset, rows=load.rows_after, last_materialized=loaded_at, load=ended, doubt=doubt)
 
 
@@ -229,7 +231,7 @@ def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple
 def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource, last: LastLoad | None) -> AssetResult:
     key = asset_key(account, resource.name)
     records = instance.fetch_materializations(key, limit=HISTORY).records
-    table = f"{account.dataset}.{resource.name}"
+    table = f".{account.dataset}.{resource.name}"
     loads = [
         (record.timestamp, metadata)
         for record in records

@@ -76,6 +76,14 @@ def other_instance(place: Place) -> None:
     place.changes["DAGSTER_HOME"] = str(home)
 
 
+def failed_here_loaded_elsewhere(place: Place) -> None:
+    one_failed(place)
+    place.sandbox.clear_faults()
+    home = place.file.parent / "another_home"
+    home.mkdir()
+    assert place.command("sync", "notes", DAGSTER_HOME=str(home)).returncode == 0
+
+
 def gone(place: Place) -> None:
     loaded(place)
     place.file.unlink()
@@ -95,6 +103,7 @@ SITUATIONS: dict[str, tuple[Callable[[Place], None], int, str]] = {
     "other dataset": (other_dataset, 1, "load: elsewhere: was never loaded."),
     "restored backup": (restored_backup, 0, "warehouse: The warehouse has an earlier load than the last one"),
     "other instance": (other_instance, 0, ""),
+    "failed here, then loaded by another instance": (failed_here_loaded_elsewhere, 0, ""),
     "warehouse gone": (gone, 1, "warehouse: The warehouse has no record of it: load it again."),
 }
 

@@ -198,6 +198,10 @@ def test_what_happened_in_another_dataset_says_nothing_of_this_one(
     run_assets(instance, ["notes"], account=elsewhere)
     [here] = collect(instance, [an_account()], ["notes"]).assets
     assert (here.state, {one.state for one in here.checks}) == ("passed", {"passed"})
+    [similar] = collect(instance, [an_account(dataset="where")], ["notes"]).assets
+    assert similar.load.ending == "never"
+    run_assets(instance, ["notes"], account=an_account(dataset="else_crm"))
+    assert len(collect(instance, [an_account()], ["notes"]).assets[0].row_history) == 1
     [there] = collect(instance, [elsewhere], ["notes"]).assets
     assert [one.name for one in there.checks if one.state == "ERROR"] == ["unique_id"]
 
