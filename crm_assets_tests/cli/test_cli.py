@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from crm_assets.cli.main import AUTOMATION_OFF
+from crm_assets.cli.dev import AUTOMATION_OFF
 from crm_assets.orchestration.run_history import last_loads
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox

@@ -1,0 +1,61 @@
+"""What the commands share: the terminal, the accounts they are about, and how an error ends them."""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from crm_assets.errors import CrmAssetsError, Reason, SettingError
+
+if TYPE_CHECKING:
+    from crm_assets.account import Account
+
+EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5, "disk": 6}
+"""What went wrong, for scripts. 0 is success; several different faults at once are 1."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+AccountName = Annotated[
+    str | None, typer.Option("--account", help="Name of the account. Default: all configured accounts.")
+]
+Resources = Annotated[list[str] | None, typer.Argument(help="Names of the resources. Default: all.")]
+
+
+def accounts_of(name: str | None, resources: list[str] | None = None, *, quiet: bool = False) -> "list[Account]":
+    """Return the accounts that a command is about, and say which they are."""
+    from crm_assets.account import configured_accounts
+    from crm_assets.unknown_settings import unknown_settings
+
+    accounts = configured_accounts(name)
+    if resources and len(accounts) > 1:
+        raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
+    for one in accounts:
+        for line in unknown_settings(one):
+            err.print(line, style="yellow", markup=False, soft_wrap=True)
+        if not quiet:
+            out.print(str(one), markup=False, soft_wrap=True)
+    return accounts
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Print what went wrong, in words, and exit with the code that says what kind of help is needed."""
+    try:
+        yield
+    except CrmAssetsError as error:
+        fail(str(error), {error.reason})
+    except OSError as error:
+        fail(f"{error.filename or 'The disk'}: {error.strerror or error}.", {"disk"})
+    except KeyboardInterrupt:
+        err.print("Cancelled. Tables that were not reached are unchanged.")
+        raise typer.Exit(130) from None
+
+
+def fail(problem: str, reasons: AbstractSet[Reason]) -> NoReturn:
+    """Print `problem` and exit with the code of its reason; with 1 if there are several."""
+    err.print(problem, style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(EXIT_CODES[next(iter(reasons))] if len(reasons) == 1 else 1)
