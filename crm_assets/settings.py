@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -127,6 +127,25 @@ def find_setting(key: str) -> Any:
         return dlt.config.get(key) if secret is None else secret
     except TomlProviderReadException as error:
         raise SettingError(f"{' '.join(str(error).split())}. Fix that file: it is not valid TOML.") from None
+
+
+class Origin(NamedTuple):
+    """A value that dlt finds, and where."""
+
+    value: Any
+    place: str
+
+
+def setting_origin(key: str) -> Origin | None:
+    """Return what dlt finds for `key`, and where; None for nothing."""
+    *sections, name = key.split(".")
+    for accessor in (dlt.secrets, dlt.config):
+        for provider in accessor.config_providers:
+            value, variable = provider.get_value(name, accessor.default_type, None, *sections)
+            if value is not None:
+                file = provider.get_value_location(name, None, *sections)
+                return Origin(value, f".dlt/{file}" if file else f"{variable} in the environment")
+    return None
 
 
 class Settings(BaseModel):

@@ -1,11 +1,12 @@
-"""Settings that nobody reads, because their names are mistyped."""
+"""Which settings an account has, and those that nobody reads, because their names are mistyped."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import dlt
+from pydantic.fields import FieldInfo
 
 from crm_assets.account import Account
 from crm_assets.settings import (
@@ -37,7 +38,7 @@ def unknown_settings(account: Account) -> list[str]:
     A general section such as `alerts` may belong to somebody else's program too: of what stands there, only a name that
     is nearly one of ours is named.
     """
-    known = set(_known(account))
+    known = known_settings(account).keys()
     found = [
         name for name in dict.fromkeys([*_in_environment(account), *_in_files(account)]) if not _is_known(name, known)
     ]
@@ -51,18 +52,22 @@ def unknown_settings(account: Account) -> list[str]:
     return lines
 
 
-def _known(account: Account) -> Iterator[str]:
-    for prefix in ("", f"{account.section}."):
+def known_settings(account: Account) -> dict[str, FieldInfo]:
+    """Return every setting that `account` has, by its full name."""
+    known: dict[str, FieldInfo] = {}
+    for own in (AccountSettings, LoginSettings):
+        known |= {f"{account.section}.{name}": field for name, field in own.model_fields.items()}
+    for prefix in (f"{account.section}.", ""):
         for section in _GENERAL:
             names = [section.section]
             if section in _PER_RESOURCE:
                 names += [f"{section.section}.{resource.name}" for resource in account.resources]
-            yield from (f"{prefix}{name}.{field}" for name in names for field in section.model_fields)
-    for section in (AccountSettings, LoginSettings):
-        yield from (f"{account.section}.{field}" for field in section.model_fields)
+            for name in names:
+                known |= {f"{prefix}{name}.{one}": field for one, field in section.model_fields.items()}
+    return known
 
 
-def _is_known(name: str, known: set[str]) -> bool:
+def _is_known(name: str, known: Collection[str]) -> bool:
     # `sources.crm.cadences.deals` is a part of the setting `sources.crm.cadences`.
     return name in known or name.rpartition(".")[0] in known
 

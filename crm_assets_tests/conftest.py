@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from crm_assets.project import ROOT, configure_dlt
+from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt
 
 configure_dlt()
 
@@ -186,6 +187,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
     """The environment of a person whose CRM is the sandbox of this test."""
     (tmp_path / "home").mkdir()
+    copy(DAGSTER_HOME / "dagster.yaml", tmp_path / "home")
     return environment(
         SOURCES__CRM__BASE_URL=sandbox.base_url,
         SOURCES__CRM__EMAIL=EMAIL,

@@ -18,15 +18,23 @@ EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailab
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+SILENT = Console(quiet=True)
+"""Stands for the terminal where nothing is to be printed."""
 
 AccountName = Annotated[
     str | None, typer.Option("--account", help="Name of the account. Default: all configured accounts.")
 ]
 Resources = Annotated[list[str] | None, typer.Argument(help="Names of the resources. Default: all.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is wrong.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 
 
-def accounts_of(name: str | None, resources: list[str] | None = None, *, quiet: bool = False) -> "list[Account]":
-    """Return the accounts that a command is about, and say which they are."""
+def accounts_of(name: str | None, resources: list[str] | None = None, *, shown: Console = out) -> "list[Account]":
+    """Return the accounts that a command is about, and say on `shown` which they are.
+
+    Raises:
+        SettingError: an account has a setting that cannot be used, or `resources` could be of several accounts.
+    """
     from crm_assets.account import configured_accounts
     from crm_assets.unknown_settings import unknown_settings
 
@@ -36,8 +44,7 @@ def accounts_of(name: str | None, resources: list[str] | None = None, *, quiet: 
     for one in accounts:
         for line in unknown_settings(one):
             err.print(line, style="yellow", markup=False, soft_wrap=True)
-        if not quiet:
-            out.print(str(one), markup=False, soft_wrap=True)
+        shown.print(str(one), markup=False, soft_wrap=True)
     return accounts
 
 
@@ -56,6 +63,17 @@ def explained() -> Iterator[None]:
 
 
 def fail(problem: str, reasons: AbstractSet[Reason]) -> NoReturn:
-    """Print `problem` and exit with the code of its reason; with 1 if there are several."""
+    """Print `problem` and exit with the code of `reasons`."""
     err.print(problem, style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(EXIT_CODES[next(iter(reasons))] if len(reasons) == 1 else 1)
+    raise typer.Exit(exit_code(reasons))
+
+
+def exit_code(reasons: AbstractSet[Reason]) -> int:
+    """Return the exit code for what went wrong: that of the reason, 1 if there are several, 0 for none."""
+    match list(reasons):
+        case []:
+            return 0
+        case [reason]:
+            return EXIT_CODES[reason]
+        case _:
+            return 1

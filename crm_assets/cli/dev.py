@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from crm_assets.cli.common import accounts_of, explained, out
+from crm_assets.cli.common import SILENT, accounts_of, explained, out
 from crm_assets.errors import SettingError
 from crm_assets.project import ROOT
 
@@ -28,7 +28,10 @@ def sandbox(
     count: Annotated[
         list[str] | None, typer.Option(help="How many records, e.g. contacts=1000000. Repeatable.")
     ] = None,
-    fault: Annotated[list[str] | None, typer.Option(help="Fault to simulate, e.g. tickets=503x2. Repeatable.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Fault to simulate, e.g. tickets=503, or tickets=503x2@3: requests 4 and 5. Repeatable."),
+    ] = None,
 ) -> None:
     """Start the sandbox CRM alone, until Ctrl-C. Its page at / says what it holds."""
     from crm_assets.account import DEFAULT_ACCOUNT
@@ -57,7 +60,7 @@ def dev(
         if find_spec("dagster_webserver") is None:
             raise SettingError('The UI is an extra: pip install "crm_assets[ui]"')
         _require_free(port)
-        accounts = accounts_of(None, quiet=True)
+        accounts = accounts_of(None, shown=SILENT)
         with instance() as history:
             reap_dead_runs(history)
         fixed = SandboxSettings.read(DEFAULT_ACCOUNT).port

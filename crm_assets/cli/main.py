@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from crm_assets.cli.dev import dev, sandbox
+from crm_assets.cli.doctor import doctor
 from crm_assets.cli.ping import ping
 from crm_assets.cli.report import report, status
 from crm_assets.cli.sync import check, sync
 from crm_assets.project import DAGSTER_HOME, configure_dlt
+from crm_assets.sandbox.fault_kinds import KINDS
 
 app = typer.Typer(
     name="crm-assets",
@@ -22,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (sync, check, status, report, ping, dev, sandbox):
+for command in (sync, check, status, report, ping, doctor, dev):
     app.command()(command)
+app.command(epilog="\n\n".join(["Kinds of faults:", *(f"- {kind}: {seen}" for kind, seen in KINDS.items())]))(sandbox)
 
 
 def main() -> None:

@@ -1,27 +1,33 @@
 """`crm-assets ping`: is the CRM there, and does it accept the login?"""
 
-from crm_assets.cli.common import AccountName, accounts_of, err, explained, fail, out
+import typer
+
+from crm_assets.cli.common import SILENT, AccountName, AsJson, Quiet, accounts_of, err, explained, fail, out
 from crm_assets.project import exposed_secrets
 
 
-def ping(account: AccountName = None) -> None:
+def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check address and login: one request per resource, a table of responses.
 
     Exits with 0 when every resource answered with a page of records.
     """
     with explained():
+        from crm_assets.cli.as_json import probes_as_json
         from crm_assets.cli.terminal import print_probes
         from crm_assets.extract.connect import connect
         from crm_assets.extract.probe import probe_resources
 
         if warning := exposed_secrets():
             err.print(warning, soft_wrap=True)
-        errors = []
-        for one in accounts_of(account):
+        shown = SILENT if quiet or as_json else out
+        answers = {}
+        for one in accounts_of(account, shown=shown):
             with connect(one) as connection:
-                probes = list(probe_resources(one.resources, connection))
-            print_probes(out, probes)
-            errors += [probe.error for probe in probes if probe.error]
+                answers[one.name] = list(probe_resources(one.resources, connection))
+            print_probes(shown, answers[one.name])
+        if as_json:
+            typer.echo(probes_as_json(answers))
+        errors = [probe.error for probes in answers.values() for probe in probes if probe.error]
     if errors:
         # The table has what became of each; one cause needs one piece of advice.
         fail("\n".join(dict.fromkeys(error.advice for error in errors)), {error.reason for error in errors})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from crm_assets.cli.common import AccountName, Resources, accounts_of, explained, out
+from crm_assets.cli.common import SILENT, AccountName, Quiet, Resources, accounts_of, explained, out
 from crm_assets.errors import WarehouseLocked
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def report(
         from crm_assets.report.formats import FORMATS
 
         is_text = form is ReportFormat.terminal and output is None
-        found = _collected(accounts_of(account, resources, quiet=not is_text), resources)
+        found = _collected(accounts_of(account, resources, shown=out if is_text else SILENT), resources)
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
@@ -61,6 +61,7 @@ def report(
 def status(
     resources: Resources = None,
     account: AccountName = None,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as `report --format json` does.")] = False,
 ) -> None:
     """Say of each table whether it is loaded, how old it is, and the worst that is known of it.
@@ -68,15 +69,16 @@ def status(
     Exits with 0 when nothing is wrong, and with 1 otherwise, as `report` does.
     """
     with explained():
-        accounts = accounts_of(account, resources, quiet=as_json)
+        accounts = accounts_of(account, resources, shown=SILENT if quiet or as_json else out)
         from crm_assets.cli.terminal import print_status
+        from crm_assets.report.collect import only_failures
         from crm_assets.report.formats import as_json as to_json
 
         found = _collected(accounts, resources)
         if as_json:
             typer.echo(to_json(found))
         else:
-            print_status(out, found)
+            print_status(out, only_failures(found) if quiet else found)
     if not found.ok:
         raise typer.Exit(1)
 

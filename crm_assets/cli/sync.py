@@ -1,12 +1,24 @@
 """`crm-assets sync` and `crm-assets check`: run a job and say what came of it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crm_assets.cli.common import AccountName, Resources, accounts_of, err, explained, fail, out
+from crm_assets.cli.common import (
+    SILENT,
+    AccountName,
+    AsJson,
+    Quiet,
+    Resources,
+    accounts_of,
+    err,
+    explained,
+    fail,
+    out,
+)
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
@@ -16,6 +28,11 @@ if TYPE_CHECKING:
 def sync(
     resources: Resources = None,
     account: AccountName = None,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print what Dagster and dlt log, too, on standard error.")
+    ] = False,
+    as_json: AsJson = False,
     allow_deletes: Annotated[
         bool,
         typer.Option("--allow-deletes", help="Apply deletes in this run even if sync.delete_guard would block them."),
@@ -26,27 +43,32 @@ def sync(
     The run is recorded by Dagster, so `make dev` shows it too.
     """
     with explained():
-        accounts = accounts_of(account, resources)
+        if verbose:
+            os.environ.setdefault("RUNTIME__LOG_LEVEL", "INFO")
+        shown = SILENT if quiet or as_json else out
+        accounts = accounts_of(account, resources, shown=shown)
         from crm_assets.cli.terminal import print_landed, progress
         from crm_assets.orchestration.run import run
 
         outcomes = []
         for one in accounts:
-            with _resumable(one), progress(out):
-                outcome = run(one, resources or [], allow_deletes=allow_deletes)
+            with _resumable(one), progress(shown):
+                outcome = run(one, resources or [], allow_deletes=allow_deletes, verbose=verbose)
             if outcome.landed:
-                print_landed(out, outcome.landed)
+                print_landed(shown, outcome.landed)
             outcomes.append(outcome)
-        _conclude(outcomes)
+        _conclude(outcomes, quiet=quiet, as_json=as_json)
 
 
-def check(resources: Resources = None, account: AccountName = None) -> None:
+def check(
+    resources: Resources = None, account: AccountName = None, quiet: Quiet = False, as_json: AsJson = False
+) -> None:
     """Check the tables as they are, without loading anything, and print the results."""
     with explained():
-        accounts = accounts_of(account, resources)
+        accounts = accounts_of(account, resources, shown=SILENT if quiet or as_json else out)
         from crm_assets.orchestration.run import run_checks
 
-        _conclude([run_checks(one, resources or []) for one in accounts])
+        _conclude([run_checks(one, resources or []) for one in accounts], quiet=quiet, as_json=as_json)
 
 
 @contextmanager
@@ -62,12 +84,17 @@ def _resumable(account: "Account") -> Iterator[None]:
         raise
 
 
-def _conclude(outcomes: "list[Outcome]") -> None:
+def _conclude(outcomes: "list[Outcome]", *, quiet: bool, as_json: bool) -> None:
     """Print what the checks of these runs found, and end with what it means for a script."""
-    from crm_assets.cli.terminal import print_checked
+    from crm_assets.cli.as_json import outcomes_as_json
+    from crm_assets.cli.terminal import print_checked, print_failing
 
     checked = [one for outcome in outcomes for one in outcome.checked]
-    if checked:
+    if as_json:
+        typer.echo(outcomes_as_json(outcomes))
+    elif quiet:
+        print_failing(err, checked)
+    elif checked:
         print_checked(out, checked)
     failed = [outcome for outcome in outcomes if outcome.problem]
     if failed:

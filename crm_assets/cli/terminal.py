@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -13,6 +14,9 @@ from crm_assets.orchestration.run import Checked, Landed, State
 from crm_assets.report.collect import Report
 from crm_assets.report.formats import SIGNS
 from crm_assets.text import lasting
+
+if TYPE_CHECKING:
+    from crm_assets.cli.examine import Examined
 
 _TEXTS = ("found", "answer")
 """Columns of sentences, which take several lines where they must."""
@@ -78,20 +82,9 @@ class _Bars:
 def print_landed(console: Console, landed: Sequence[Landed]) -> None:
     """Print one line for each table that was loaded."""
     rows = [
-        [
-            one.resource,
-            f"{one.metadata['dagster/row_count']:,}",
-            f"{one.metadata.get('rows_new', 0):,}",
-            f"{one.metadata.get('rows_deleted', 0):,}",
-            f"{one.metadata.get('rows_rejected', 0):,}",
-            f"{one.metadata['requests']:,}",
-            f"{one.metadata.get('retries', 0):,}",
-            f"{one.metadata['fetch_seconds']:.1f}",
-        ]
-        for one in landed
+        [one.resource, *(f"{value:,}" for value in one.counts.values()), f"{one.fetch_seconds:.1f}"] for one in landed
     ]
-    head = ["resource", "rows", "new", "deleted", "rejected", "requests", "retries", "seconds"]
-    _print(console, head, rows, left={0})
+    _print(console, ["resource", *landed[0].counts, "seconds"], rows, left={0})
 
 
 def print_probes(console: Console, probes: Sequence[Probe]) -> None:
@@ -106,6 +99,13 @@ def print_probes(console: Console, probes: Sequence[Probe]) -> None:
         for probe in probes
     ]
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
+
+
+def print_examined(console: Console, examined: "Sequence[Examined]") -> None:
+    """Print what was looked at, one line each."""
+    rows = [[SIGNS[one.state], one.what, one.found] for one in examined]
+    if rows:
+        _print(console, ["", "what", "found"], rows, left={0, 1, 2})
 
 
 def print_report(console: Console, report: Report, *, only_failures: bool = False) -> None:
@@ -145,6 +145,11 @@ def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     states = [one.state for one in checked]
     counts = ", ".join(f"{states.count(state)} {name}" for state, name in _COUNTED.items())
     console.print(f"\nChecks: {counts}.", markup=False)
+    print_failing(console, checked)
+
+
+def print_failing(console: Console, checked: Sequence[Checked]) -> None:
+    """Print each check that did not pass."""
     rows = [
         [one.key, one.name, f"{SIGNS[one.state]} {one.state}", one.description]
         for one in checked

@@ -18,7 +18,9 @@ from crm_assets.orchestration.keys import asset_key, checks_job, main_job, wareh
 from crm_assets.orchestration.run_history import stated_failure, was_interrupted
 from crm_assets.orchestration.run_reaper import process_tags, reap_dead_runs
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+def _logging(level: str) -> dict[str, Any]:
+    return {"loggers": {"console": {"config": {"log_level": level}}}}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,26 @@ class Landed:
 
     resource: str
     metadata: Mapping[str, Any]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the load brought and what it cost, by the name that people are told."""
+        return {name: self.metadata.get(key, 0) for name, key in _COUNTS.items()}
+
+    @property
+    def fetch_seconds(self) -> float:
+        """How long its listing took."""
+        return float(self.metadata["fetch_seconds"])
+
+
+_COUNTS = {
+    "rows": "dagster/row_count",
+    "new": "rows_new",
+    "deleted": "rows_deleted",
+    "rejected": "rows_rejected",
+    "requests": "requests",
+    "retries": "retries",
+}
 
 
 State = Literal["passed", "WARN", "ERROR"]
@@ -46,6 +68,7 @@ class Checked:
 class Outcome:
     """What came of one run. `problem` is None, and `reason` without meaning, when everything landed."""
 
+    account: Account
     landed: Sequence[Landed]
     checked: Sequence[Checked]
     problem: str | None
@@ -63,13 +86,14 @@ def instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=overrides))
 
 
-def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = False) -> Outcome:
+def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = False, verbose: bool = False) -> Outcome:
     """Load `resources`, or all of them if there are none, check their tables, and return what landed.
 
     Args:
         account: whose resources they are.
         resources: names of the resources.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
+        verbose: whether Dagster prints what it logs.
 
     Raises:
         ApiConfigError: a name is not known.
@@ -88,7 +112,7 @@ def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = Fal
                 run_id=run_id,
                 tags=process_tags(run_id),
                 asset_selection=keys,
-                run_config={**_QUIET, "resources": warehouse},
+                run_config={**_logging("DEBUG" if verbose else "CRITICAL"), "resources": warehouse},
                 raise_on_error=False,
             )
         )
@@ -108,7 +132,7 @@ def run_checks(account: Account, resources: Sequence[str]) -> Outcome:
         result = (
             dg.Definitions(assets=defs.assets, resources=defs.resources, jobs=[job])
             .resolve_job_def(checks_job(account))
-            .execute_in_process(instance=history, run_config=_QUIET, raise_on_error=False)
+            .execute_in_process(instance=history, run_config=_logging("CRITICAL"), raise_on_error=False)
         )
     return _outcome(account, result)
 
@@ -117,16 +141,16 @@ def _outcome(account: Account, result: dg.ExecuteInProcessResult) -> Outcome:
     landed = [_landed(event) for event in result.get_asset_materialization_events()]
     checked = [_checked(one) for one in result.get_asset_check_evaluations()]
     if result.success:
-        return Outcome(landed, checked, None, "data")
+        return Outcome(account, landed, checked, None, "data")
     if any(map(was_interrupted, result.all_events)):
         raise KeyboardInterrupt
     for event in result.all_events:
         if stated := stated_failure(event, account):
-            return Outcome(landed, checked, stated.text, stated.reason or "data")
+            return Outcome(account, landed, checked, stated.text, stated.reason or "data")
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     said = [error.to_string() for error in errors if error]
     problem = "\n".join(said) or "The run failed before its step began; see it in the Dagster UI."
-    return Outcome(landed, checked, problem, "data")
+    return Outcome(account, landed, checked, problem, "data")
 
 
 def _checked(one: dg.AssetCheckEvaluation) -> Checked:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from crm_assets.sandbox.listings import parse_count
-from crm_assets.sandbox.server import Sandbox
+from crm_assets.sandbox.server import API_KEY, EMAIL, Sandbox
 
 ANNOUNCEMENT: Final = "sandbox CRM at "
 """Begins the line that says where it listens."""
@@ -30,6 +30,7 @@ def serve(*, counts: Iterable[str] = (), faults: Iterable[str] = (), **options: 
             for fault in faults:
                 sandbox.fault(fault)
             print(f"{ANNOUNCEMENT}{sandbox.base_url}", flush=True)  # noqa: T201 - a program waits for it
+            print(f"login: {EMAIL}, API key: {API_KEY}", flush=True)  # noqa: T201 - of the sandbox, no secret
             signal.sigwait(_ENDS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,5 +1,6 @@
 """The `crm-assets` command as a script sees it."""
 
+import json
 import os
 import pty
 import re
@@ -96,6 +97,46 @@ def test_bars_move_within_a_second_in_a_terminal_and_ctrl_c_says_what_is_kept(
     assert "What was read of deals is kept: the next sync resumes it.\n" in said
     assert "Cancelled." in said
     assert "Traceback" not in said
+
+
+def test_quiet_prints_only_what_is_wrong(crm_assets: Command, sandbox: Sandbox) -> None:
+    done = crm_assets("sync", "deals", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert crm_assets("check", "-q").stdout == ""
+    for record in sandbox.crm.records("deals"):
+        sandbox.crm.update("deals", record["id"], probability=700)
+    done = crm_assets("sync", "deals", "-q")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "ranges" in done.stderr
+    assert "unique_id" not in done.stderr
+    sandbox.fault(Fault("deals", "html"))
+    done = crm_assets("sync", "deals", "-q")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "deals: HTTP 200 with an HTML page" in done.stderr
+
+
+def test_verbose_prints_what_dlt_and_dagster_log(process: Command) -> None:
+    done = process("sync", "notes", "-v")
+    assert done.returncode == 0
+    assert "|dlt|" in done.stderr
+    assert "STEP_SUCCESS" in done.stderr
+
+
+def test_json_is_all_that_stands_on_standard_output(crm_assets: Command, sandbox: Sandbox) -> None:
+    sandbox.fault(Fault("notes", "html"))
+    done = crm_assets("sync", "deals", "notes", "--json")
+    (crm,) = json.loads(done.stdout)["accounts"]
+    assert done.returncode == 1
+    assert (crm["account"], crm["dataset"], crm["ok"]) == ("crm", "crm", False)
+    assert "notes: HTTP 200 with an HTML page" in crm["problem"]
+    assert [(one["resource"], one["rows"], one["new"]) for one in crm["loaded"]] == [("deals", 120, 120)]
+    assert {one["outcome"] for one in crm["checks"]} == {"passed"}
+    (checked,) = json.loads(crm_assets("check", "deals", "--json").stdout)["accounts"]
+    assert (checked["loaded"], checked["ok"]) == ([], True)
+    sandbox.fault(Fault("deals", "status"))
+    (answers,) = json.loads(crm_assets("ping", "--json").stdout)["accounts"]
+    assert not answers["ok"]
+    assert [one["resource"] for one in answers["resources"] if not one["ok"]] == ["deals", "notes"]
 
 
 def test_sync_loads_only_what_is_named(crm_assets: Command) -> None:

@@ -19,7 +19,8 @@ from crm_assets.models import MODELS
 from crm_assets.models.columns import columns_of
 from crm_assets.sandbox.crm import UnknownRecord
 from crm_assets.sandbox.draft import NOW
-from crm_assets.sandbox.faults import KINDS, Fault
+from crm_assets.sandbox.fault_kinds import KINDS
+from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import DEFAULT_COUNTS, LISTINGS
 from crm_assets.sandbox.process import SandboxFailed, sandbox_process
 from crm_assets.sandbox.records import World
