@@ -1,7 +1,9 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,13 +222,26 @@ class _Parts:
             self._writer = pa.ipc.new_stream(path, batch.schema, options=_IPC)
             self.paths.append(path)
             self._schema = batch.schema
-        self._writer.write_batch(batch)
+        with _naming(self.paths[-1]):
+            self._writer.write_batch(batch)
         self.rows += batch.num_rows
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with _naming(self.paths[-1]):
+                self._writer.close()
             self._writer = None
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the operating system name the file: Arrow's do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _tables(parts: tuple[Path, ...], schema: pa.Schema, without: frozenset[int] = frozenset()) -> Iterator[pa.Table]:

@@ -31,17 +31,25 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.mark.parametrize(("name", "while_doing"), [("tickets", "reading tickets"), ("contacts", "loading into crm")])
 def test_a_disk_that_is_full_is_said_and_leaves_the_table_as_it_was(
-    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, name: str, while_doing: str
+    materialize: Materialize,
+    sandbox: Sandbox,
+    warehouse: Warehouse,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    while_doing: str,
 ) -> None:
     assert materialize([name]).success
     table = f"SELECT * FROM crm.{name} ORDER BY id"
     before = warehouse.query(table)
     sandbox.crm.update(name, before[0][0], created_time=1_600_000_000)
+    capfd.readouterr()
     with files_of_at_most(1_500_000):
         failed = materialize([name])
     assert not failed.success
     assert "Free some disk space" in failure_of(failed)
     assert f"File too large, while {while_doing}." in failure_of(failed)
+    assert f"{warehouse.path.parent}/" in failure_of(failed)  # which file, or the folder that it is in
+    assert "Traceback" not in failure_of(failed) + "".join(capfd.readouterr())
     assert warehouse.query(table) == before
     for leftover in ("runs", "unfinished"):
         assert not list((warehouse.path.parent / leftover).glob("*"))
