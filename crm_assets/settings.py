@@ -301,6 +301,11 @@ class WarehouseSettings(Settings):
         description="Oldest version of DuckDB that can open a DuckDB file which a load creates; `latest` for the "
         "version that is installed. A file that exists keeps its own.",
     )
+    snapshot: Path | None = Field(
+        None,
+        description="File that each load replaces with a copy of the DuckDB file, for readers: whoever has it "
+        "open stops no load. Relative to the folder in which the data folder is. Unset: no copy. DuckDB only.",
+    )
     lock_timeout: Annotated[float, Field(ge=0)] = Field(
         300.0, description="Seconds to wait for another process to release the DuckDB file or a table."
     )

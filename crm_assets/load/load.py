@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,10 +46,8 @@ REJECTED_COLUMNS: TTableSchemaColumns = {
 }
 
 
-_DLT_CONFIG = {
-    "normalize.parquet_normalizer.add_dlt_load_id": True,
-    "load.truncate_staging_dataset": True,  # a second copy of the CRM would stay in the warehouse
-}
+_QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
+_DLT_CONFIG = {"normalize.parquet_normalizer.add_dlt_load_id": True}
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,11 @@ class Loaded:
     """How many rows of each table were flagged as deleted, or removed."""
     deletes_blocked: frozenset[str]
     """Resources whose deletes were so doubtful that none was carried out."""
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that it may have merged rows into."""
+        return [name for resource in self.listings for name in (resource, history_table(resource))]
 
 
 def load(
@@ -99,7 +103,7 @@ def load(
         missing = {listing.resource: missing_rows(client, listing) for listing in listings}
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
         blocked = frozenset(() if allow_deletes else doubtful)
-        with _json_as_text_is_meant(), dlt.config.values(_DLT_CONFIG):
+        with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
             records = [
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
@@ -121,7 +125,9 @@ def load(
                 complete_record(client, one.resource, load_id, deleted[one.resource], living, left)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
-        problem = explained(error, account.dataset, nothing_changed=not changes_tables)
+        problem = explained(
+            error, account.dataset, nothing_changed=not changes_tables, directory=pipeline.pipelines_dir
+        )
         if isinstance(problem, DiskError):
             _clear_checkpoints(fetched)  # what waits to be resumed may be what fills the disk
         raise problem from error
@@ -204,33 +210,41 @@ def _rejected(listings: Sequence[Spooled]) -> DltResource:
 
 
 @contextmanager
-def _json_as_text_is_meant() -> Iterator[None]:
-    """Keep dlt from warning, once per table, that a column hint says JSON where Arrow says text."""
+def _only_what_is_news() -> Iterator[None]:
+    """Keep dlt from logging what is meant, or what reaches the reader as an error.
 
-    def other(record: logging.LogRecord) -> bool:
-        return "merging arrow schema with dlt schema" not in record.getMessage()
+    It warns once per table that a column hint says JSON where Arrow says text, and logs each attempt of a job that
+    fails with its whole traceback, before it raises the last one.
+    """
+    unwanted = ("merging arrow schema with dlt schema", "Traceback (most recent call last)", "was not fully loaded")
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.exc_info and not any(text in record.getMessage() for text in unwanted)
 
     logger = logging.getLogger("dlt")
-    logger.addFilter(other)
+    logger.addFilter(is_news)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(is_news)
 
 
-def explained(error: Exception, dataset: str, *, nothing_changed: bool) -> CrmAssetsError:
+def explained(error: Exception, dataset: str, *, nothing_changed: bool, directory: str = "") -> CrmAssetsError:
     """Return what `error` of dlt or of the warehouse, while loading into `dataset`, means for the reader.
 
     Args:
         error: what was raised.
         dataset: name of the dataset.
         nothing_changed: whether it is certain that no table was changed.
+        directory: where dlt keeps its files; a file that could not be written is there if no other is named.
     """
     causes = list(_causes(error))
     texts = [str(cause) for cause in causes]
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
         if any(os.strerror(number) in text for text in texts):
-            return DiskError.of(OSError(number, os.strerror(number)), f"loading into {dataset}")
+            return DiskError.of(
+                OSError(number, os.strerror(number), _file(causes) or directory), f"loading into {dataset}"
+            )
     if any("Out of Memory" in text or "failed to allocate" in text for text in texts):
         return WarehouseError(
             f"Loading into {dataset} needs more memory than DuckDB was given. Raise warehouse.memory_limit "
@@ -242,6 +256,13 @@ def explained(error: Exception, dataset: str, *, nothing_changed: bool) -> CrmAs
         f"Loading into {dataset} failed{step}: {texts[-1].strip().rstrip('.')}. "
         f"{changed}. Once the cause is gone, a run loads everything again."
     )
+
+
+def _file(causes: Sequence[BaseException]) -> str:
+    """Return the file that one of `causes` names: the operating system's, or DuckDB's."""
+    named = [str(cause.filename) for cause in causes if isinstance(cause, OSError) and cause.filename]
+    found = (_QUOTED_FILE.search(str(cause)) for cause in causes)
+    return next(iter([*named, *(match["path"] for match in found if match)]), "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

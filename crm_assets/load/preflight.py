@@ -23,6 +23,7 @@ from crm_assets.extract.spool import Spooled
 from crm_assets.load.load import REJECTED_COLUMNS, explained
 from crm_assets.load.resource_loads import LOADS_COLUMNS, LOADS_TABLE
 from crm_assets.load.scd2 import VALID_FROM, VALID_TO, VERSION, history_table
+from crm_assets.load.staging import drop_staging_tables
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.columns import LOAD_ID, column_hints, deletion_hints
 
@@ -77,19 +78,25 @@ class _Obstacles:
 
 
 def preflight(
-    account: Account, client: SqlJobClientBase, listings: Sequence[Spooled], log: Callable[[str], None]
+    account: Account,
+    client: SqlJobClientBase,
+    listings: Sequence[Spooled],
+    log: Callable[[str], None],
+    *,
+    is_exclusive: bool,
 ) -> dict[str, CrmAssetsError]:
     """Look at every table that a load of `listings` will write, and repair what is dlt's own.
 
-    One query reads the columns of all tables. Tables of dlt's staging dataset that do not fit are dropped: the
-    load makes them anew. The schema that dlt stored (`_dlt_version`) is deleted when it cannot be read, or names a
-    table or a column that somebody removed: dlt, which trusts it, would not add them again.
+    One query reads the columns of all tables. What a broken load left in dlt's staging dataset is dropped. The schema
+    that dlt stored (`_dlt_version`) is deleted when it cannot be read, or names a table or a column that somebody
+    removed: dlt, which trusts it, would not add them again.
 
     Args:
         account: whose tables they are.
         client: any SQL destination of dlt's, opened.
         listings: what is to be loaded.
         log: told what was repaired, one line each.
+        is_exclusive: whether nobody else can load meanwhile.
 
     Returns:
         For each resource that cannot be loaded, why, and the SQL that ends it. Its tables are untouched.
@@ -99,25 +106,26 @@ def preflight(
     """
     histories = {name for name, settings in account.sync.items() if settings.history}
     try:
-        return _Preflight(client, account.name, log).run(listings, histories)
+        return _Preflight(client, account.name, log, is_exclusive=is_exclusive).run(listings, histories)
     except (DatabaseException, DestinationConnectionError) as error:
         raise explained(error, account.dataset, nothing_changed=True) from error
 
 
 class _Preflight:
-    def __init__(self, job_client: SqlJobClientBase, pipeline: str, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, job_client: SqlJobClientBase, pipeline: str, log: Callable[[str], None], *, is_exclusive: bool
+    ) -> None:
         self._job_client = job_client
         self._client: Client = job_client.sql_client
         self._pipeline = pipeline
         self._log = log
+        self._is_exclusive = is_exclusive
         self._fold: Callable[[str], str] = (
             str if self._client.capabilities.generates_case_sensitive_identifiers() else str.lower
         )
 
     def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, CrmAssetsError]:
-        tables, staging = self._read()
-        if not tables and not staging:
-            return {}
+        tables = self._read()
         self._require_common_tables(tables)
         owners = self._owners(tables)
         refused: dict[str, CrmAssetsError] = {}
@@ -135,27 +143,27 @@ class _Preflight:
             else:
                 wanted.update(columns)
         self._repair_stored_schema(tables, [*wanted, REJECTED_TABLE, LOADS_TABLE, _LOADS, _STATE])
-        self._clean_staging(staging, wanted)
+        # What a broken load left in the staging dataset. Another run, if there can be one, has its own tables there.
+        left = {*wanted, *(tables.keys() - owners.keys() if self._is_exclusive else ())}
+        drop_staging_tables(self._client, left, is_exclusive=self._is_exclusive)
         return refused
 
-    def _read(self) -> tuple[dict[str, _FoundTable], dict[str, _FoundTable]]:
-        """Return the tables of the dataset and those of its staging dataset, by folded name."""
-        dataset, staging = self._client.dataset_name, self._client.staging_dataset_name
-        found: dict[str, dict[str, _FoundTable]] = {dataset: {}, staging: {}}
+    def _read(self) -> dict[str, _FoundTable]:
+        """Return the tables of the dataset by folded name."""
+        found: dict[str, _FoundTable] = {}
         rows = self._client.execute_sql(
-            "SELECT c.table_schema, c.table_name, t.table_type, c.column_name, c.data_type, c.is_nullable,"
+            "SELECT c.table_name, t.table_type, c.column_name, c.data_type, c.is_nullable,"
             " c.column_default FROM information_schema.columns c JOIN information_schema.tables t"
             " ON t.table_catalog = c.table_catalog AND t.table_schema = c.table_schema"
-            " AND t.table_name = c.table_name WHERE c.table_schema IN (%s, %s)",
-            dataset,
-            staging,
+            " AND t.table_name = c.table_name WHERE c.table_schema = %s",
+            self._client.dataset_name,
         )
-        for schema, table, table_kind, column, kind, nullable, default in rows or ():
+        for table, table_kind, column, kind, nullable, default in rows or ():
             key = self._fold(table)
-            one = found[schema].setdefault(key, _FoundTable(table, "VIEW" in str(table_kind).upper()))
+            one = found.setdefault(key, _FoundTable(table, "VIEW" in str(table_kind).upper()))
             is_nullable = str(nullable).upper() in ("YES", "TRUE", "1")
             one.columns[self._fold(column)] = _FoundColumn(column, str(kind), is_nullable, default is not None)
-        return found[dataset], found[staging]
+        return found
 
     def _owners(self, tables: Mapping[str, _FoundTable]) -> dict[str, str]:
         """Return the tables that another account, or another dlt pipeline, loads, each with its name."""
@@ -307,41 +315,6 @@ class _Preflight:
             if table in tables:
                 name, quoted = self._qualified_name(table), self._quote(column)
                 self._client.execute_sql(f"DELETE FROM {name} WHERE {quoted} = %s", self._pipeline)
-
-    def _clean_staging(self, staging: Mapping[str, _FoundTable], wanted: Mapping[str, TTableSchemaColumns]) -> None:
-        """Drop the staging tables of this load that rows cannot be written to; it makes them anew.
-
-        Rows that a broken load left in the others do not matter: dlt empties each table before it fills it.
-        """
-        if not staging:
-            return
-        versions = staging.get(_VERSIONS)
-        columns = version_table()["columns"]
-        unfit = {name for name, needed in wanted.items() if not self._is_fit(staging.get(self._fold(name)), needed)}
-        # dlt looks at the staging tables of all resources, and cannot alter a view.
-        unfit |= {table.name for table in staging.values() if table.is_view}
-        if versions and not all(self._fold(one) in versions.columns for one in columns):
-            unfit.add(_VERSIONS)
-        if not unfit:
-            return
-        with self._client.with_staging_dataset():
-            for name in sorted(unfit):
-                found = staging.get(self._fold(name))
-                if found is not None:
-                    kind = "VIEW" if found.is_view else "TABLE"
-                    self._client.execute_sql(f"DROP {kind} {self._qualified(found)}")
-            if versions and _VERSIONS not in unfit:
-                self._client.execute_sql(f"DELETE FROM {self._qualified(versions)}")
-
-    def _is_fit(self, table: _FoundTable | None, needed: TTableSchemaColumns) -> bool:
-        if table is None or table.is_view or any(self._fold(name) not in table.columns for name in needed):
-            return False
-        pairs = list(self._pairs(table, needed))
-        return not (
-            self._never_filled(table, needed)
-            or any(self._is_other_type(one, hint) for one, hint in pairs)
-            or any(hint.get("nullable", True) and not one.nullable for one, hint in pairs)
-        )
 
     def _rename(self, kind: str, table: _FoundTable, tables: Mapping[str, _FoundTable], ending: str) -> str:
         free = self._free(f"{table.name}_{ending}", tables)

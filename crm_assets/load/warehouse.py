@@ -13,11 +13,14 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
+from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
+from crm_assets.load.staging import drop_staging_tables
 from crm_assets.load.warehouses.destination import duckdb_path, exclusive, open_destination
+from crm_assets.load.warehouses.snapshot import replace_snapshot, snapshot_path
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class OpenWarehouse:
     """The one connection for all that dlt does not do itself."""
     log: Callable[[str], None]
     """Told what was repaired."""
+    file: Path | None
+    """The DuckDB file, which nobody else can open meanwhile; None for every other destination."""
+    until_closed: ExitStack
+    """Ends when the DuckDB file is closed."""
     allow_deletes: bool = False
 
     @property
@@ -39,7 +46,8 @@ class OpenWarehouse:
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
         """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
-        refused = preflight(self.account, self.client, [one.spooled for one in listings.complete], self.log)
+        spooled = [one.spooled for one in listings.complete]
+        refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None)
         for one in listings.complete:
             if one.resource in refused:
                 one.checkpoints.clear()
@@ -47,8 +55,32 @@ class OpenWarehouse:
         return Listings(complete, {**listings.failed, **refused})
 
     def load(self, fetched: Sequence[Fetched]) -> Loaded:
-        """Load complete listings; see `load.load`."""
-        return load(self.account, self.pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
+        """Load complete listings; see `load.load`. Nothing of them stays in the staging dataset."""
+        loaded = load(self.account, self.pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
+        names = loaded.schema.data_table_names() if self.file else loaded.tables
+        try:
+            drop_staging_tables(self.sql, names, is_exclusive=self.file is not None)
+        except DatabaseException as error:
+            self.log(f"Tables of {self.sql.staging_dataset_name} could not be dropped; the next load will: {error}")
+        return loaded
+
+    def replace_snapshot(self) -> None:
+        """Make the copy for readers anew, if the settings ask for one.
+
+        Raises:
+            SettingError: there can be none where the settings say.
+            WarehouseError, DiskError: it could not be made; the one before is as it was.
+        """
+        path = snapshot_path(self.account)
+        if path is None or self.file is None:
+            return
+        try:
+            self.sql.execute_sql("CHECKPOINT")
+            # To close it gives up DuckDB's lock on the file, which belongs to the process (man 2 fcntl).
+            source = self.until_closed.enter_context(self.file.open("rb"))
+            replace_snapshot(source, path)
+        except (DatabaseException, OSError) as error:
+            raise _of_snapshot(error, path) from error
 
 
 @contextmanager
@@ -74,6 +106,7 @@ def open_warehouse(
     timeout = settings.lock_timeout if wait else 0.0
     destination = open_destination(settings.destination, account.data_dir)
     with (
+        ExitStack() as until_closed,
         exclusive(
             destination,
             memory_limit=settings.memory_limit,
@@ -91,7 +124,17 @@ def open_warehouse(
             client = stack.enter_context(opening)
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, account.dataset, nothing_changed=True) from error
-        yield OpenWarehouse(account, pipeline, client, log, allow_deletes)
+        yield OpenWarehouse(account, pipeline, client, log, duckdb_path(destination), until_closed, allow_deletes)
+
+
+def _of_snapshot(error: DatabaseException | OSError, path: Path) -> CrmAssetsError:
+    kept = "The tables are loaded; their snapshot is the one before"
+    if isinstance(error, OSError):
+        return DiskError(
+            f"{path}: {error.strerror or error}, while replacing the snapshot. {kept}. "
+            "Free some disk space, or allow this user to write there, and run again."
+        )
+    return WarehouseError(f"The snapshot {path} could not be replaced: {error}. {kept}. Run again.")
 
 
 def recorded_loads(account: Account) -> dict[str, ResourceLoad]:

@@ -52,11 +52,14 @@ class Warehouse:
         """Check that the destination can be used, before anything is requested from the CRM.
 
         Raises:
-            SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used.
+            SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used;
+                or there can be no snapshot where the settings say.
         """
         from crm_assets.load.warehouses.destination import open_destination
+        from crm_assets.load.warehouses.snapshot import snapshot_path
 
         open_destination(self.account.warehouse.destination, self.account.data_dir)
+        snapshot_path(self.account)
 
     def exists(self) -> bool:
         """Return whether there may be tables: only of a DuckDB file can it be said that there are none."""

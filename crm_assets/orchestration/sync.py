@@ -61,6 +61,8 @@ def sync(
                 problem = _problem(context, account, listings)
                 if not (problem and _is_retried(context, problem)):
                     yield from evaluate(account, opened, context.selected_asset_check_keys, listings.failed)
+                if listings.complete:
+                    _replace_snapshot(opened, listener, problem)
         if problem := _problem(context, account, listings):
             raise problem
 
@@ -76,6 +78,16 @@ def _materializations(warehouse: "OpenWarehouse", fetched: Sequence[Fetched]) ->
     for one in fetched:
         metadata = materialization_metadata(one, loaded, tables[one.resource])
         yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
+
+
+def _replace_snapshot(warehouse: "OpenWarehouse", listener: ProgressListener, problem: CrmAssetsError | None) -> None:
+    """Make the copy for readers anew. A fault ends the run when all else is done, unless there is a worse one."""
+    try:
+        warehouse.replace_snapshot()
+    except CrmAssetsError as error:
+        if problem is None:
+            raise
+        listener.say(str(error))
 
 
 @contextmanager
