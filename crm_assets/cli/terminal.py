@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _TEXTS = ("found", "answer")
 """Columns of sentences, which take several lines where they must."""
+_LANDED = ("rows", "new", "changed", "deleted", "rejected")
+"""What is told of a load; 80 columns have no place for more."""
 _SEVERITY: dict[State, int] = {"passed": 0, "WARN": 1, "ERROR": 2}
 _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
 
@@ -82,9 +84,9 @@ class _Bars:
 def print_landed(console: Console, landed: Sequence[Landed]) -> None:
     """Print one line for each table that was loaded."""
     rows = [
-        [one.resource, *(f"{value:,}" for value in one.counts.values()), f"{one.fetch_seconds:.1f}"] for one in landed
+        [one.resource, *(f"{one.counts[name]:,}" for name in _LANDED), f"{one.fetch_seconds:.1f}"] for one in landed
     ]
-    _print(console, ["resource", *landed[0].counts, "seconds"], rows, left={0})
+    _print(console, ["resource", *_LANDED, "seconds"], rows, left={0})
 
 
 def print_probes(console: Console, probes: Sequence[Probe]) -> None:

@@ -1,5 +1,6 @@
 """Records that the CRM no longer lists: how many they are, and what happens to their rows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,13 +45,12 @@ class MissingRows:
 Client = SqlClientBase[Any]
 
 
-def missing_rows(client: Client, listing: Spooled) -> MissingRows:
-    """Compare the table of `listing`, as it is before the load, with the listing as it was read.
+def missing_rows(client: Client, listing: Spooled, columns: Collection[str]) -> MissingRows:
+    """Compare the table of `listing`, as it is before the load and with `columns`, with the listing as it was read.
 
     A record that was listed and cannot be a row is not gone.
     """
-    columns = _columns(client, listing.resource)
-    if not {"id", LOAD_ID} <= columns:
+    if not {"id", LOAD_ID} <= set(columns):
         return MissingRows(0, 0)
     live = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
     table = client.make_qualified_table_name(listing.resource)
@@ -156,7 +156,8 @@ def forget_repeated(client: Client, resource: str, load_id: str) -> None:
     )
 
 
-def _columns(client: Client, table: str) -> set[str]:
+def table_columns(client: Client, table: str) -> set[str]:
+    """Return the columns of `table`, none if there is no such table."""
     rows = client.execute_sql(
         "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
         client.dataset_name,

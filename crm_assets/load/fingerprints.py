@@ -49,15 +49,20 @@ class Fingerprint:
         return sum(max(1, abs(one - another)) for one, another in counts)
 
 
+def row_hash(client: SqlClientBase[Any], columns: Sequence[str]) -> str | None:
+    """Return the SQL for the hash of one row in `columns`; None if this kind of warehouse has none."""
+    template = _ROW_HASH.get(client.capabilities.sqlglot_dialect or "")
+    return template and template.format(columns=", ".join(map(client.escape_column_name, columns)))
+
+
 def fingerprint_sql(client: SqlClientBase[Any], table: str, columns: Sequence[str]) -> str | None:
     """Return the query for the buckets of `table`, in `columns`; None if this kind of warehouse has no hash for it."""
-    template = _ROW_HASH.get(client.capabilities.sqlglot_dialect or "")
-    if template is None:
+    hashed = row_hash(client, columns)
+    if hashed is None:
         return None
-    row_hash = template.format(columns=", ".join(map(client.escape_column_name, columns)))
     identifier, name = client.escape_column_name("id"), client.make_qualified_table_name(table)
     return (
-        f"SELECT CAST(mod({identifier}, {_BUCKETS}) AS VARCHAR), count(*), CAST(sum({row_hash}) AS VARCHAR)"
+        f"SELECT CAST(mod({identifier}, {_BUCKETS}) AS VARCHAR), count(*), CAST(sum({hashed}) AS VARCHAR)"
         f" FROM {name} GROUP BY 1"
     )
 

@@ -25,6 +25,7 @@ from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
+from crm_assets.load.changes import RowsBefore
 from crm_assets.load.deletes import (
     MissingRows,
     apply_deletes,
@@ -32,6 +33,7 @@ from crm_assets.load.deletes import (
     is_confirmed,
     living_rows,
     missing_rows,
+    table_columns,
 )
 from crm_assets.load.fingerprints import Fingerprint, fingerprint
 from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
@@ -62,6 +64,8 @@ class Loaded:
     """What was loaded of each resource: each record once."""
     missing: Mapping[str, MissingRows]
     """What each table had that its listing has not."""
+    changed: Mapping[str, int]
+    """How many rows of each table had other values before, where the warehouse can tell."""
     deleted: Mapping[str, int]
     """How many rows of each table were flagged as deleted, or removed."""
     deletes_blocked: frozenset[str]
@@ -100,7 +104,9 @@ def load(
     listings = [one.spooled for one in fetched]
     newest = [listing.newest() for listing in listings]
     try:
-        missing = {listing.resource: missing_rows(client, listing) for listing in listings}
+        columns = {listing.resource: table_columns(client, listing.resource) for listing in listings}
+        missing = {listing.resource: missing_rows(client, listing, columns[listing.resource]) for listing in listings}
+        before = {name: RowsBefore.remember(client, name, columns[name]) for name, one in missing.items() if one.known}
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
         blocked = frozenset(() if allow_deletes else doubtful)
         with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
@@ -110,6 +116,11 @@ def load(
             ]
             source = _source(account, newest, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
+        changed = {
+            name: rows.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
+            for name, rows in before.items()
+            if rows
+        }
         deleted = dict.fromkeys((listing.resource for listing in newest), 0)
         with client.begin_transaction():
             for one, listing in zip(fetched, newest, strict=True):
@@ -133,7 +144,7 @@ def load(
         raise problem from error
     _clear_checkpoints(fetched)
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, deleted, blocked)
+    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, changed, deleted, blocked)
 
 
 def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:

@@ -42,6 +42,7 @@ def materialization_metadata(fetched: "Fetched", loaded: "Loaded", table: "Table
     spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
     counts = {
         "rows_new": spooled.rows - missing.known,
+        "rows_changed": loaded.changed.get(fetched.resource, 0),
         "rows_deleted": loaded.deleted[fetched.resource],
         "rows_missing": missing.missing,
         "rows_rejected": spooled.rejected_rows,

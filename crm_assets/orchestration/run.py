@@ -44,6 +44,7 @@ class Landed:
 _COUNTS = {
     "rows": "dagster/row_count",
     "new": "rows_new",
+    "changed": "rows_changed",
     "deleted": "rows_deleted",
     "rejected": "rows_rejected",
     "requests": "requests",

@@ -48,7 +48,7 @@ def test_sync_loads_everything_and_ends_with_a_line_per_table(process: Command, 
     head, *lines = map(str.split, table)
     assert checks.startswith("Checks: ")
     assert " 0 errors." in checks
-    assert head == ["resource", "rows", "new", "deleted", "rejected", "requests", "retries", "seconds"]
+    assert head == ["resource", "rows", "new", "changed", "deleted", "rejected", "seconds"]
     assert {line[0]: int(line[1]) for line in lines} == {line[0]: int(line[2]) for line in lines} == SMALL
     with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as warehouse:
         assert warehouse.execute("SELECT count(*) FROM crm.contacts").fetchall() == [(250,)]
@@ -63,7 +63,7 @@ def test_sync_says_what_is_new_and_what_was_deleted(crm_assets: Command, sandbox
     for number in range(3):
         sandbox.crm.create("notes", {"id": 70 + number})
     notes = crm_assets("sync", "notes").stdout.splitlines()[2].split()
-    assert notes[:4] == ["notes", str(SMALL["notes"] + 3), "3", "1"]
+    assert notes[:5] == ["notes", str(SMALL["notes"] + 3), "3", "1", "1"]
 
 
 def test_bars_move_within_a_second_in_a_terminal_and_ctrl_c_says_what_is_kept(
