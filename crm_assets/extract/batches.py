@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
+from crm_assets.models.by_products import REJECTED_COLUMNS
 from crm_assets.models.columns import (
     OTHER_FIELDS,
     Column,
@@ -51,9 +52,7 @@ class Rejected:
     """The whole record, as JSON."""
 
 
-REJECTED_TABLE = "rejected_records"
-"""The table of the records that cannot be rows, each with the reason."""
-REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in ("resource", "record_id", "reason", "record")])
+REJECTED_SCHEMA = pa.schema([(column.name, pa.string()) for column in REJECTED_COLUMNS])
 """The columns of the records that cannot be rows."""
 
 

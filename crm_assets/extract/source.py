@@ -8,10 +8,11 @@ from dlt.extract import DltResource, DltSource
 
 from crm_assets.account import Account, resolve_account
 from crm_assets.apis.resources import Resource
-from crm_assets.extract.batches import REJECTED_TABLE, Batcher, rejected_batch
+from crm_assets.extract.batches import Batcher, rejected_batch
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Traffic
 from crm_assets.extract.pages import read_pages
+from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import dlt_columns
 
 _REJECTED = dlt.mark.make_hints(table_name=REJECTED_TABLE, write_disposition="append", primary_key=(), columns=())

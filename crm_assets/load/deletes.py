@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.sql_client import SqlClientBase
 
-from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.reported_count import about_equal
-from crm_assets.load.scd2 import VALID_TO, history_table
+from crm_assets.models.by_products import REJECTED_TABLE, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 from crm_assets.settings import SyncSettings
 

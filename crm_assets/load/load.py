@@ -22,7 +22,6 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from crm_assets.account import Account
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
-from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.changes import RowsBefore
@@ -37,15 +36,15 @@ from crm_assets.load.deletes import (
 )
 from crm_assets.load.fingerprints import Fingerprint, fingerprint
 from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
-from crm_assets.load.scd2 import history, history_table
+from crm_assets.load.scd2 import history
+from crm_assets.models.by_products import REJECTED_COLUMNS, REJECTED_TABLE, history_table
 from crm_assets.models.columns import column_hints, deletion_hints
 
-REJECTED_COLUMNS: TTableSchemaColumns = {
-    "resource": {"name": "resource", "data_type": "text", "nullable": False},
-    "record_id": {"name": "record_id", "data_type": "text", "nullable": True},
-    "reason": {"name": "reason", "data_type": "text", "nullable": False},
-    "record": {"name": "record", "data_type": "json", "nullable": False},
+REJECTED_HINTS: TTableSchemaColumns = {
+    column.name: {"name": column.name, "data_type": column.data_type.name, "nullable": column.nullable}
+    for column in REJECTED_COLUMNS
 }
+"""The columns of the records that cannot be rows, for dlt."""
 
 
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
@@ -217,7 +216,7 @@ def _rows(listing: Spooled) -> DltResource:
 def _rejected(listings: Sequence[Spooled]) -> DltResource:
     with_rejected = [listing for listing in listings if listing.rejected] or listings[:1]
     tables = chain.from_iterable(listing.rejected_tables() for listing in with_rejected)
-    return dlt.resource(tables, name=REJECTED_TABLE, write_disposition="append", columns=REJECTED_COLUMNS)
+    return dlt.resource(tables, name=REJECTED_TABLE, write_disposition="append", columns=REJECTED_HINTS)
 
 
 @contextmanager

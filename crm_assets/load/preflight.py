@@ -18,13 +18,12 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from crm_assets.account import Account
 from crm_assets.errors import CrmAssetsError, SettingError, WarehouseError
-from crm_assets.extract.batches import REJECTED_TABLE
 from crm_assets.extract.spool import Spooled
-from crm_assets.load.load import REJECTED_COLUMNS, explained
+from crm_assets.load.load import REJECTED_HINTS, explained
 from crm_assets.load.resource_loads import LOADS_COLUMNS, LOADS_TABLE
-from crm_assets.load.scd2 import VALID_FROM, VALID_TO, VERSION, history_table
 from crm_assets.load.staging import drop_staging_tables
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
+from crm_assets.models.by_products import REJECTED_TABLE, VALID_FROM, VALID_TO, VERSION, history_table
 from crm_assets.models.columns import LOAD_ID, column_hints, deletion_hints
 
 Client = SqlClientBase[Any]
@@ -192,7 +191,7 @@ class _Preflight:
 
     def _require_common_tables(self, tables: Mapping[str, _FoundTable]) -> None:
         obstacles = _Obstacles()
-        for name, columns in ((REJECTED_TABLE, REJECTED_COLUMNS), (LOADS_TABLE, LOADS_COLUMNS)):
+        for name, columns in ((REJECTED_TABLE, REJECTED_HINTS), (LOADS_TABLE, LOADS_COLUMNS)):
             self._examine(tables, name, {**columns, LOAD_ID: _LOAD_ID_COLUMN}, obstacles)
         for name, own in ((_VERSIONS, version_table()), (_LOADS, loads_table()), (_STATE, pipeline_state_table())):
             self._examine(tables, name, own["columns"], obstacles, types_matter=False)

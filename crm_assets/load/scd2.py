@@ -12,16 +12,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
 from crm_assets.extract.spool import COUNT, Spooled
-
-VALID_FROM, VALID_TO = "_dlt_valid_from", "_dlt_valid_to"
-"""Since when a version was valid, and until when; NULL while it still is. The names are dlt's."""
-VERSION = "_dlt_row_version"
-"""Which version of the record a row is. The name is dlt's."""
-
-
-def history_table(resource: str) -> str:
-    """Return the name of the table with all versions of the records of `resource`."""
-    return f"{resource}_history"
+from crm_assets.models.by_products import VALID_FROM, VALID_TO, VERSION, history_table
 
 
 def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime) -> DltResource:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crm_assets.apis.resources import Resource
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
+from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
 from crm_assets.quality.conditions import Condition, conditions
 from crm_assets.text import counted
@@ -172,8 +173,6 @@ class TableProbe:
 
     def history_faults(self, resource: str) -> tuple[dict[str, int], str]:
         """Return how many records break what holds of every history, by what they break, and the query."""
-        from crm_assets.load.scd2 import VALID_FROM, VALID_TO, history_table
-
         name = history_table(resource)
         if not self._columns(name):
             return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource)}")[0][0]}, ""
