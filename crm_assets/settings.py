@@ -38,6 +38,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _A_WEEK = 604_800.0
+_OWNER = re.compile(r"team:\S.*|\w[\w.%+-]*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,7}", re.ASCII)
+"""What Dagster takes for an owner."""
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -107,6 +109,12 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
     parts = urlsplit(value.get_secret_value() if value else "https://unset")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as https://hooks.example.com/...")
+    return value
+
+
+def _owners(value: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [owner for owner in value if not _OWNER.fullmatch(owner)]:
+        raise ValueError(f"{wrong[0]!r} is neither a team, such as team:crm, nor an e-mail address")
     return value
 
 
@@ -248,6 +256,9 @@ class AccountSettings(_OfTheAccount):
         {}, description="How often a resource is loaded, where the API says otherwise."
     )
     key_prefix: Names = Field((), description="Prefix of the asset keys. Default: the account's name.")
+    owners: Annotated[Names, AfterValidator(_owners)] = Field(
+        ("team:crm",), description="Who answers for the assets: teams as `team:name`, and e-mail addresses."
+    )
     data_dir: Path | None = Field(None, description="Folder for the files of runs and for the DuckDB file.")
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="Records per page, 1 to 10,000. Unset: the limit that the API names, 100."

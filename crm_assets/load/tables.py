@@ -8,21 +8,31 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.sql_client import SqlClientBase
 
+from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import LOAD_ID
+
+_PREVIEWED = 5
+"""Rows of a preview."""
 
 
 @dataclass(frozen=True)
-class TableFacts:
-    """One table of the warehouse, looked at.
-
-    `preview` holds up to five rows, the smallest ids first, in the order of `preview_columns`.
-    """
+class TableCounts:
+    """How many rows a table has."""
 
     name: str
     """Fully qualified, as SQL takes it without quotes: `warehouse.crm.contacts`."""
     rows: int
     rows_of_load: int
     """Rows that the load in question brought."""
+
+
+@dataclass(frozen=True)
+class TableFacts(TableCounts):
+    """One table of the warehouse, looked at.
+
+    `preview` holds up to five rows, the smallest ids first, in the order of `preview_columns`.
+    """
+
     columns: TTableSchemaColumns
     preview_columns: Sequence[str]
     preview: Sequence[Sequence[Any]]
@@ -31,24 +41,34 @@ class TableFacts:
 def facts(client: SqlClientBase[Any], schema: Schema, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
     """Return facts about `tables` after the load `load_id`, each in two queries."""
     found = {}
-    database = client.execute_sql("SELECT current_database()")
-    catalog = str(database[0][0]) if database else ""
     for table in tables:
         qualified = client.make_qualified_table_name(table)
         columns = schema.get_table_columns(table)
         names = [name for name in columns if not name.startswith("_dlt")]
         selected = ", ".join(client.escape_column_name(name) for name in names)
-        rows = client.execute_sql(
-            f"SELECT count(*), count(*) FILTER (WHERE {LOAD_ID} = %s) FROM {qualified}",
-            load_id,
-        )
-        preview = client.execute_sql(f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT 5")
+        counts = table_counts(client, table, load_id)
+        preview = client.execute_sql(f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT {_PREVIEWED}")
         found[table] = TableFacts(
-            name=f"{catalog}.{client.dataset_name}.{table}",
-            rows=int(rows[0][0]) if rows else 0,
-            rows_of_load=int(rows[0][1]) if rows else 0,
+            **vars(counts),
             columns=columns,
             preview_columns=names,
             preview=preview or [],
         )
     return found
+
+
+def table_counts(client: SqlClientBase[Any], table: str, load_id: str) -> TableCounts:
+    """Return how many rows `table` has, and how many of them the load `load_id` brought."""
+    counts = f"SELECT current_database(), count(*), count(*) FILTER (WHERE {client.escape_column_name(LOAD_ID)} = %s)"
+    found = client.execute_sql(f"{counts} FROM {client.make_qualified_table_name(table)}", load_id)
+    catalog, rows, of_load = found[0] if found else ("", 0, 0)
+    return TableCounts(f"{catalog}.{client.dataset_name}.{table}", int(rows), int(of_load))
+
+
+def rejected_rows(client: SqlClientBase[Any], load_id: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """Return up to five records that the load `load_id` rejected, with the names of the columns."""
+    head = ("resource", "record_id", "reason")
+    selected = ", ".join(map(client.escape_column_name, head))
+    table, load = client.make_qualified_table_name(REJECTED_TABLE), client.escape_column_name(LOAD_ID)
+    rows = client.execute_sql(f"SELECT {selected} FROM {table} WHERE {load} = %s LIMIT {_PREVIEWED}", load_id)
+    return head, rows or []

@@ -1,5 +1,7 @@
 """Campaigns."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import BigInt, Bool, Json, Record, Seconds, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import BigInt, Bool, Json, Record, Seconds, Text
 
 class Campaign(Record):
     """An automated campaign: what is sent to whom, and when."""
+
+    preview: ClassVar[tuple[str, ...]] = ("name", "creatorName", "is_disabled", "created_time")
 
     access_level: BigInt | None = Field(
         None, description="Who may see the campaign: 1 for everybody, otherwise the identifier of a user."

@@ -1,5 +1,7 @@
 """Deals."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import (
@@ -18,6 +20,8 @@ from crm_assets.models.record import (
 
 class Deal(Record):
     """A deal: something that may be sold, on its way through the milestones of a pipeline."""
+
+    preview: ClassVar[tuple[str, ...]] = ("name", "milestone", "expected_value", "probability", "close_date")
 
     description: Text | None = Field(None, description="What the deal is about.")
     apply_discount: Bool | None = Field(None, description="Whether the discount is taken off the total.")

@@ -1,5 +1,7 @@
 """Documents."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import BigInt, Json, Record, Seconds, Size, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import BigInt, Json, Record, Seconds, Size, Text
 
 class Document(Record):
     """A document that belongs to contacts or deals. The file itself stays where `url` says."""
+
+    preview: ClassVar[tuple[str, ...]] = ("name", "doc_type", "size", "uploaded_time", "url")
 
     case_ids: Json | None = Field(None, description="Identifiers of the cases that the document belongs to.")
     contact_ids: Json | None = Field(

@@ -1,5 +1,7 @@
 """Events."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import Bool, Json, PlannedSeconds, Record, Seconds, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import Bool, Json, PlannedSeconds, Record, Seconds
 
 class Event(Record):
     """An appointment in the calendar of a user."""
+
+    preview: ClassVar[tuple[str, ...]] = ("title", "start", "end")
 
     title: Text | None = Field(None, description="Title of the appointment.")
     start: PlannedSeconds | None = Field(None, description="When it begins.")

@@ -1,5 +1,7 @@
 """Milestone."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import Bool, Record, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import Bool, Record, Text
 
 class Milestone(Record):
     """A pipeline and its milestones: the track that deals move along."""
+
+    preview: ClassVar[tuple[str, ...]] = ("name", "milestones")
 
     deals_exist: Bool | None = Field(None, description="Whether any deal is in the pipeline.")
     isDefault: Bool | None = Field(None, description="Whether new deals go into this pipeline.")

@@ -1,5 +1,7 @@
 """Notes."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import BigInt, ContactIds, Json, Record, Seconds, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import BigInt, ContactIds, Json, Record, Seconds, 
 
 class Note(Record):
     """A note that a user wrote about contacts or deals."""
+
+    preview: ClassVar[tuple[str, ...]] = ("subject", "description", "created_time")
 
     description: Text | None = Field(None, description="Text of the note.")
     contact_ids: ContactIds | None = Field(

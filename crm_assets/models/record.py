@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -67,6 +67,10 @@ class Record(BaseModel):
     """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
+
+    preview: ClassVar[tuple[str, ...]] = ()
+    """What a person would look at first: names of fields, or `field.part` for a part of a nested one, which is a key
+    of an object or a name in a list of names and values."""
 
     id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
 

@@ -1,5 +1,7 @@
 """Tasks."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import Bool, DealIds, Json, Percent, PlannedSeconds, Record, Seconds, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import Bool, DealIds, Json, Percent, PlannedSecond
 
 class Task(Record):
     """Something that a user has to do, by a day: a call, an e-mail, a meeting."""
+
+    preview: ClassVar[tuple[str, ...]] = ("subject", "type", "status", "priority_type", "due")
 
     type: Text | None = Field(
         None, description="Kind of task: CALL, EMAIL, FOLLOW_UP, MEETING, MILESTONE, SEND, TWEET or OTHER."

@@ -1,5 +1,7 @@
 """Tickets."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import BigInt, Bool, ContactId, Email, Json, Milliseconds, Record, Text
@@ -7,6 +9,15 @@ from crm_assets.models.record import BigInt, Bool, ContactId, Email, Json, Milli
 
 class Ticket(Record):
     """A ticket of the help desk: a question or a problem that somebody sent in."""
+
+    preview: ClassVar[tuple[str, ...]] = (
+        "subject",
+        "status",
+        "priority",
+        "requester_name",
+        "requester_email",
+        "created_time",
+    )
 
     type: Text | None = Field(None, description="Kind of ticket: QUESTION, PROBLEM, INCIDENT or TASK.")
     assigned_time: Milliseconds | None = Field(None, description="When the ticket was last assigned.")

@@ -1,5 +1,7 @@
 """Ticket filters."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from crm_assets.models.record import BigInt, Bool, Json, Milliseconds, Record, Text
@@ -7,6 +9,8 @@ from crm_assets.models.record import BigInt, Bool, Json, Milliseconds, Record, T
 
 class TicketFilter(Record):
     """A saved view of the help desk: which tickets it shows."""
+
+    preview: ClassVar[tuple[str, ...]] = ("name", "is_default_filter", "updated_time")
 
     conditions: Json | None = Field(
         None, description="Rules that a ticket must meet, as a list of left-hand side, operator and right-hand side."

@@ -4,6 +4,7 @@ import dagster as dg
 
 from crm_assets.account import Account
 from crm_assets.orchestration.assets import api_asset, tables_asset
+from crm_assets.orchestration.by_products import by_product_specs
 from crm_assets.orchestration.jobs import build_jobs
 from crm_assets.orchestration.resources import build_resources
 from crm_assets.orchestration.schedules import build_schedules
@@ -22,7 +23,7 @@ def build_defs(account: Account) -> dg.Definitions:
         SettingError: a cron cannot be used.
     """
     return dg.Definitions(
-        assets=[api_asset(account), tables_asset(account)],
+        assets=[api_asset(account), tables_asset(account), *by_product_specs(account)],
         jobs=build_jobs(account),
         schedules=build_schedules(account),
         sensors=build_sensors(account),

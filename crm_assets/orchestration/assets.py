@@ -10,12 +10,11 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
 from crm_assets.orchestration.checks import check_specs
+from crm_assets.orchestration.code_references import code_references
 from crm_assets.orchestration.freshness import freshness
 from crm_assets.orchestration.keys import api_asset_key, api_resource, asset_key, warehouse_resource
-from crm_assets.orchestration.metadata import declared_schema
+from crm_assets.orchestration.metadata import address, declared_schema
 from crm_assets.orchestration.schedules import crons
-
-OWNERS = ["team:crm"]
 
 
 def api_asset(account: Account) -> dg.AssetSpec:
@@ -24,7 +23,9 @@ def api_asset(account: Account) -> dg.AssetSpec:
         api_asset_key(account),
         description="The CRM itself, behind its REST API. Upstream of all tables; nothing here changes it.",
         group_name=account.name,
+        owners=account.crm.owners,
         kinds={"api"},
+        metadata={"address": address(account)},
     )
 
 
@@ -76,13 +77,14 @@ class _Translator(DagsterDltTranslator):
                 deps=[api_asset_key(account)],
                 description=resource.model.__doc__,
                 group_name=account.name,
-                owners=OWNERS,
+                owners=account.crm.owners,
                 tags={"source": account.name, "cadence": resource.cadence},
                 kinds={"dlt", account.warehouse.destination},
                 skippable=True,
                 freshness_policy=freshness(self._crons[resource.cadence]),
                 metadata={
                     "dagster/column_schema": declared_schema(resource.columns),
+                    "dagster/code_references": code_references(account, resource),
                     "endpoint": _endpoint(account, resource),
                 },
             )

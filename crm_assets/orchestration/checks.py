@@ -1,12 +1,14 @@
 """What must hold of a table, as Dagster's asset checks: their specs, and their evaluation."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from crm_assets.account import Account
+from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.orchestration.keys import asset_key
+from crm_assets.orchestration.metadata import row_table
 from crm_assets.quality.checks import CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
 from crm_assets.quality.table_probe import TableProbe
 
@@ -56,13 +58,16 @@ def evaluate(
             continue
         context = CheckContext(resource, key.to_user_string(), stats, probe, loads.get(resource.name, ()), settings)
         for name in names:
-            yield _result(key, name, evaluate_check(name, context), account.dataset)
+            yield _result(account, key, name, evaluate_check(name, context))
 
 
-def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome, dataset: str) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {"dataset": dataset, **{name: count for name, count in outcome.counts.items() if count}}
+def _result(account: Account, key: dg.AssetKey, name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:
+    counts = {what: count for what, count in outcome.counts.items() if count}
+    metadata: dict[str, Any] = {"dataset": account.dataset, **counts}
     if outcome.failed_rows:
-        metadata["failed_rows"] = dg.MetadataValue.md(_markdown(outcome.head, outcome.failed_rows))
+        metadata["failed_rows"] = row_table(outcome.head, outcome.failed_rows)
+    if name == "rejected" and not outcome.passed:
+        metadata[REJECTED_TABLE] = dg.MetadataValue.asset(asset_key(account, REJECTED_TABLE))
     if outcome.sql and not outcome.passed:  # it is long, and Dagster keeps every evaluation for good
         metadata["sql"] = dg.MetadataValue.md(f"```sql\n{outcome.sql}\n```")
     return dg.AssetCheckResult(
@@ -73,8 +78,3 @@ def _result(key: dg.AssetKey, name: str, outcome: CheckOutcome, dataset: str) ->
         description=outcome.description,
         metadata=metadata,
     )
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -1,12 +1,17 @@
 """What an asset and a materialization tell the reader of the Dagster UI."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
+from crm_assets.account import Account
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, column_name
+from crm_assets.models.record import Record
 
 if TYPE_CHECKING:
     from crm_assets.extract.fetch import Fetched
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
+_MAX_SAFE_INTEGER = 2**53
+"""A browser shows larger numbers wrongly."""
 _UNDECLARED = "Undeclared field, stored as sent."
 _ADDED = {
     LOAD_ID: ("text", "The load that last wrote the row."),
@@ -23,22 +30,52 @@ _ADDED = {
 }
 
 
+def address(account: Account) -> dg.MetadataValue[str]:
+    """Return where the CRM of `account` is."""
+    if account.is_sandbox:
+        return dg.MetadataValue.text("the sandbox CRM of this project, on loopback")
+    return dg.MetadataValue.url(account.crm.base_url) if account.crm.base_url else dg.MetadataValue.text("not set")
+
+
 def declared_schema(columns: Sequence[Column]) -> dg.TableSchema:
     """Return `columns`, which a model declares, and those that each load adds, as Dagster shows them."""
-    declared = [
-        dg.TableColumn(
-            column.name,
-            column.data_type.name,
-            column.description,
-            dg.TableColumnConstraints(nullable=column.nullable, unique=not column.nullable),
-        )
-        for column in columns
-    ]
-    return dg.TableSchema([*declared, *(dg.TableColumn(name, *facts) for name, facts in _ADDED.items())])
+    added = [dg.TableColumn(name, *facts) for name, facts in _ADDED.items()]
+    return dg.TableSchema([*table_schema(columns, unique="id").columns, *added])
 
 
-def materialization_metadata(fetched: "Fetched", loaded: "Loaded", table: "TableFacts") -> dict[str, Any]:
-    """Return what one materialization says: what it cost, what it brought, where it is."""
+def table_schema(columns: Sequence[Column], unique: str = "") -> dg.TableSchema:
+    """Return `columns` as Dagster shows them; in the one called `unique`, no value comes twice."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                column.data_type.name,
+                column.description,
+                dg.TableColumnConstraints(nullable=column.nullable, unique=column.name == unique),
+            )
+            for column in columns
+        ]
+    )
+
+
+def table_location(name: str, file: Path | None) -> dict[str, str]:
+    """Return where the table `name` is, and of which DuckDB file, if it is in one."""
+    return {"dagster/table_name": name, **({"dagster/uri": f"duckdb:///{file.absolute()}"} if file else {})}
+
+
+def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMetadataValue:
+    """Return `rows` as a table whose columns are called as `head` says."""
+    records = [dg.TableRecord({name: _cell(value) for name, value in zip(head, row, strict=True)}) for row in rows]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in head]))
+
+
+def materialization_metadata(
+    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[Record], file: Path | None
+) -> dict[str, Any]:
+    """Return what one materialization says: what it brought, how that looks, where it is, and last what it cost.
+
+    Counts that are 0 are left out.
+    """
     spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
     counts = {
         "rows_new": spooled.rows - missing.known,
@@ -51,10 +88,10 @@ def materialization_metadata(fetched: "Fetched", loaded: "Loaded", table: "Table
     }
     return {
         "dagster/row_count": table.rows,
-        "dagster/table_name": table.name,
         "rows_loaded": table.rows_of_load,
         **{name: count for name, count in counts.items() if count},
-        "preview": dg.MetadataValue.md(_preview(table)),
+        **_preview(table, model),
+        **table_location(table.name, file),
         "records": fetched.records,
         "pages": fetched.traffic.pages,
         "requests": fetched.traffic.requests,
@@ -78,16 +115,39 @@ def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchem
     return {"dagster/column_schema": dg.TableSchema([*declared.columns, *others])} if others else {}
 
 
-def _preview(table: "TableFacts") -> str:
+def _preview(table: "TableFacts", model: type[Record]) -> dict[str, dg.TableMetadataValue]:
+    """Return some rows of `table`: of the columns that `model` chooses, or else of those that say something."""
     if not table.preview:
-        return "*The table is empty.*"
-    shown = _telling(table)[:_PREVIEW_COLUMNS]
-    lines = [
-        [table.preview_columns[index] for index in shown],
-        ["---"] * len(shown),
-        *([_cell(row[index]) for index in shown] for row in table.preview),
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return {}
+    rows = [dict(zip(table.preview_columns, row, strict=True)) for row in table.preview]
+    head, found = _chosen(rows, model)
+    if not head:
+        shown = _telling(table)[:_PREVIEW_COLUMNS]
+        head = [table.preview_columns[index] for index in shown]
+        found = [[row[index] for index in shown] for row in table.preview]
+    return {"preview": row_table(head, found)}
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]], model: type[Record]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns that `model` chooses for a preview and that have a value in one of `rows`, after the id."""
+    columns = {}
+    for chosen in model.preview:
+        field, _, part = chosen.partition(".")
+        values = [row.get(column_name(field)) for row in rows]
+        values = [_part(value, part) for value in values] if part else values
+        if any(value not in (None, "") for value in values):
+            columns[part or column_name(field)] = values
+    columns = {"id": [row["id"] for row in rows], **columns} if columns else {}
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+
+
+def _part(value: Any, name: str) -> Any:
+    """Return what is called `name` in a nested value: an object, or a list of names and values."""
+    nested = json.loads(value) if isinstance(value, str) else value
+    if isinstance(nested, dict):
+        return nested.get(name)
+    parts = [one for one in nested or () if isinstance(one, dict)] if isinstance(nested, list) else []
+    return next((one.get("value") for one in parts if one.get("name") == name), None)
 
 
 def _telling(table: "TableFacts") -> list[int]:
@@ -100,6 +160,8 @@ def _telling(table: "TableFacts") -> list[int]:
     return sorted(filled, key=lambda index: table.columns[table.preview_columns[index]]["data_type"] == "json")
 
 
-def _cell(value: Any) -> str:
-    text = "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
+def _cell(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) <= _MAX_SAFE_INTEGER):
+        return value
+    text = f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else " ".join(str(value).split())
     return text if len(text) <= _PREVIEW_WIDTH else f"{text[: _PREVIEW_WIDTH - 1]}…"

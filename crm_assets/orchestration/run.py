@@ -1,17 +1,21 @@
 """Run a job of an account in this process, recorded by Dagster's instance, and say what came of it."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+from sqlalchemy.exc import OperationalError
 
 from crm_assets.account import Account
-from crm_assets.errors import Reason
+from crm_assets.errors import DiskError, Reason
 from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.jobs import checks_only_job
 from crm_assets.orchestration.keys import asset_key, checks_job, main_job, warehouse_resource
@@ -76,15 +80,37 @@ class Outcome:
     reason: Reason
 
 
-def instance() -> dg.DagsterInstance:
-    """Return Dagster's instance, the history of runs, as a context manager.
+@contextmanager
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's instance, the history of runs.
 
     It keeps no copy of what this process prints. Dagster makes one by taking the terminal away from the process, whose
     output then comes late, and by helpers of its own that a Ctrl-C ends with tracebacks.
+
+    Raises:
+        DiskError: the history cannot be written, when it is opened or inside the block.
     """
     none = NoOpComputeLogManager
     overrides: Any = {"compute_logs": {"module": none.__module__, "class": none.__name__}}
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=overrides))
+    home = os.environ["DAGSTER_HOME"]
+    try:
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides)) as opened:
+            yield opened
+    except OperationalError as error:
+        if isinstance(error.orig, sqlite3.OperationalError):
+            raise _not_written(home, str(error.orig)) from error
+        raise
+    except OSError as error:
+        if error.filename and Path(error.filename).is_relative_to(home):
+            raise _not_written(home, error.strerror or str(error)) from error
+        raise
+
+
+def _not_written(home: str, problem: str) -> DiskError:
+    return DiskError(
+        f"Dagster's history in {home} (DAGSTER_HOME) cannot be written: {problem}. Free some disk space there, or "
+        "allow this user to write there, and run again. Tables that this run has loaded stay loaded."
+    )
 
 
 def run(account: Account, resources: Sequence[str], *, allow_deletes: bool = False, verbose: bool = False) -> Outcome:
@@ -139,7 +165,8 @@ def run_checks(account: Account, resources: Sequence[str]) -> Outcome:
 
 
 def _outcome(account: Account, result: dg.ExecuteInProcessResult) -> Outcome:
-    landed = [_landed(event) for event in result.get_asset_materialization_events()]
+    tables = {asset_key(account, resource.name) for resource in account.resources}
+    landed = [_landed(event) for event in result.get_asset_materialization_events() if event.asset_key in tables]
     checked = [_checked(one) for one in result.get_asset_check_evaluations()]
     if result.success:
         return Outcome(account, landed, checked, None, "data")

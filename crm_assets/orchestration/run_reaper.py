@@ -6,7 +6,10 @@ from socket import gethostname
 import dagster as dg
 import psutil
 
-_PROCESS = "crm_assets/process"
+_PROCESS = ".dagster/crm_assets_process"
+"""Dagster's UI hides tags that begin so."""
+_PROCESS_BEFORE = "crm_assets/process"
+"""The name of earlier versions, for runs that began before an upgrade."""
 _WITHIN = 1.0
 """Seconds by which two readings of one process's start may differ."""
 
@@ -28,7 +31,7 @@ def tag_process(context: dg.AssetExecutionContext) -> None:
 def reap_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report every run whose process on this machine is gone as failed."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        match run.tags.get(_PROCESS, "").split("/"):
+        match (run.tags.get(_PROCESS) or run.tags.get(_PROCESS_BEFORE, "")).split("/"):
             case [host, pid, started, run.run_id] if host == gethostname() and not _lives(int(pid), float(started)):
                 instance.report_run_failed(run, "The process that ran it was killed.")
 

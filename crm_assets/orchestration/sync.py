@@ -14,6 +14,7 @@ from crm_assets.extract.progress import ProgressListener, listener_or_log
 from crm_assets.extract.working_directory import working_directory
 from crm_assets.load.table_locks import table_locks
 from crm_assets.load.tables import facts
+from crm_assets.orchestration.by_products import by_product_events
 from crm_assets.orchestration.checks import evaluate
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.metadata import materialization_metadata
@@ -57,7 +58,7 @@ def sync(
             with _unless(nothing_to_load), warehouse.open(directory, listener.say, wait=not nothing_to_load) as opened:
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
-                    yield from _materializations(opened, listings.complete)
+                    yield from _materializations(context, opened, listings.complete)
                 problem = _problem(context, account, listings)
                 if not (problem and _is_retried(context, problem)):
                     yield from evaluate(account, opened, context.selected_asset_check_keys, listings.failed)
@@ -72,12 +73,17 @@ def _unless(nothing_to_load: bool) -> AbstractContextManager[None]:
     return suppress(WarehouseError) if nothing_to_load else nullcontext()
 
 
-def _materializations(warehouse: "OpenWarehouse", fetched: Sequence[Fetched]) -> Iterator[dg.MaterializeResult[None]]:
+def _materializations(
+    context: dg.AssetExecutionContext, warehouse: "OpenWarehouse", fetched: Sequence[Fetched]
+) -> Iterator[dg.MaterializeResult[None]]:
     loaded = warehouse.load(fetched)
     tables = facts(warehouse.sql, loaded.schema, [one.resource for one in fetched], loaded.load_id)
     for one in fetched:
-        metadata = materialization_metadata(one, loaded, tables[one.resource])
+        model = warehouse.account.resource(one.resource).model
+        metadata = materialization_metadata(one, loaded, tables[one.resource], model, warehouse.file)
         yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
+    for event in by_product_events(warehouse, loaded):
+        context.log_event(event)
 
 
 def _replace_snapshot(warehouse: "OpenWarehouse", listener: ProgressListener, problem: CrmAssetsError | None) -> None:

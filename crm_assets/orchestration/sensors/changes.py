@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from crm_assets.account import Account
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.keys import api_resource, main_job
+from crm_assets.orchestration.last_ping import record_ping
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import last_loads
 from crm_assets.orchestration.sensors.crm_probe import (
@@ -87,6 +88,7 @@ def look_for_changes(
         probes = probe(crm_api, names, tick_seconds)
     except SettingError as error:
         return _skip(seen, str(error))
+    record_ping(context.instance, crm_api.account, probes)
     seen.begin_with = next((name for name in names if name not in {one.resource for one in probes}), None)
     seen.refused_at = now if any(map(refuses_login, probes)) else None
     pages = {one.resource: one.fingerprint() for one in probes if one.page is not None}

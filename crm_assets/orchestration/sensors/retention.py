@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from crm_assets.account import Account
+from crm_assets.orchestration.by_products import by_product_specs
 from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job
 from crm_assets.orchestration.sensors.crm_probe import sensor_status
 from crm_assets.text import counted
@@ -62,6 +63,7 @@ def _old_runs(instance: dg.DagsterInstance, account: Account, oldest: datetime) 
 def _last_runs(instance: dg.DagsterInstance, account: Account) -> set[str]:
     """Return the runs that say how the last load of a table ended, and when it last landed."""
     keys = [asset_key(account, resource.name) for resource in account.resources]
+    keys += [spec.key for spec in by_product_specs(account)]
     entries = [record.asset_entry for record in instance.get_asset_records(keys)]
     landed = [entry.last_materialization.run_id for entry in entries if entry.last_materialization]
     return {*landed, *(entry.last_run_id for entry in entries if entry.last_run_id)}
