@@ -69,3 +69,14 @@ def test_a_data_folder_that_cannot_be_written_is_named(crm_assets: Command, tmp_
 def test_a_missing_temporary_folder_does_not_matter(crm_assets: Command, tmp_path: Path) -> None:
     done = crm_assets("sync", "deals", TMPDIR=str(tmp_path / "missing"))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["sync", "check", "status", "report"])
+def test_a_history_that_cannot_be_written_is_one_sentence(crm_assets: Command, tmp_path: Path, command: str) -> None:
+    with files_of_at_most(4_096):
+        done = crm_assets(command, "milestone")
+    assert done.returncode == 6
+    said = [line for line in done.stderr.splitlines() if "dagster.yaml" not in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"Dagster's history in {tmp_path}/home (DAGSTER_HOME) cannot be written: disk I/O error.")
+    assert "Free some disk space there" in said[0]

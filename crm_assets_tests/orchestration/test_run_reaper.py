@@ -73,6 +73,13 @@ def test_another_process_with_the_same_number_is_not_the_same(instance: dg.Dagst
     assert is_ended(instance, run_id)
 
 
+def test_a_run_that_an_earlier_version_began_is_ended_too(instance: dg.DagsterInstance, run_id: str) -> None:
+    _, value = process_tags(run_id).popitem()
+    host, pid, began, _ = value.split("/")
+    started(instance, run_id, {"crm_assets/process": f"{host}/{pid}/{float(began) - 5}/{run_id}"})
+    assert is_ended(instance, run_id)
+
+
 def test_a_run_that_is_tried_again_does_not_end_with_the_process_of_the_first_attempt(
     instance: dg.DagsterInstance, run_id: str, other: tuple["subprocess.Popen[str]", dict[str, str]]
 ) -> None:
