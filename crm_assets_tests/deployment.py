@@ -12,8 +12,10 @@ from threading import Event
 from time import monotonic
 from typing import Any, TypeVar
 
+import dagster as dg
 import requests
 
+from crm_assets.orchestration.run_reaper import process_tags
 from crm_assets.project import ROOT
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ class Deployment:
     """A running webserver and daemon, spoken to through GraphQL."""
 
     url: str
+    home: Path
+    """Its `DAGSTER_HOME`."""
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Return the data that GraphQL answers."""
@@ -85,11 +89,11 @@ class Deployment:
 
     def process_of(self, run_id: str) -> int | None:
         """Return the number of the process that executes a run; None if it has not begun."""
-        run = self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }", id=run_id)[
-            "runOrError"
-        ]
-        values = [tag["value"] for tag in run["tags"] if tag["key"] == "crm_assets/process"]
-        return int(values[0].split("/")[1]) if values else None
+        # GraphQL does not say this tag: it is hidden from the UI.
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            run = instance.get_run_by_id(run_id)
+        tag = run.tags.get(next(iter(process_tags(run_id)))) if run else None
+        return int(tag.split("/")[1]) if tag else None
 
     def materialized(self, run_id: str) -> set[str]:
         """Return the resources that a run has materialized."""
@@ -113,7 +117,7 @@ def deployed(environment: dict[str, str], directory: Path) -> Iterator[Deploymen
     with ExitStack() as stack:
         web: list[str | Path] = [_BIN / "dagster-webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
         stack.enter_context(_process(web, environment, directory / "webserver.log"))
-        deployment = Deployment(f"http://127.0.0.1:{port}")
+        deployment = Deployment(f"http://127.0.0.1:{port}", home)
         eventually(lambda: _answers(deployment))
         stack.enter_context(
             _process([_BIN / "dagster-daemon", "run", "-w", workspace], environment, directory / "daemon.log")

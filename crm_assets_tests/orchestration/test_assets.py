@@ -321,7 +321,7 @@ def test_the_assets_are_described_for_the_reader_of_the_ui() -> None:
         assert node.group_name == "crm"
         assert node.description == MODELS[resource].__doc__
         assert node.kinds == {"dlt", "duckdb"}
-        assert node.owners == ["team:crm"]
+        assert list(node.owners) == ["team:crm"]
         assert node.tags["source"] == "crm"
         assert node.parent_keys == {dg.AssetKey("crm_api")}
         assert len(node.metadata["dagster/column_schema"].columns) == len(columns_of(MODELS[resource])) + 3
