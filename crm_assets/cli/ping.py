@@ -7,7 +7,7 @@ from crm_assets.project import exposed_secrets
 
 
 def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Check address and login: one request per resource, a table of responses.
+    """Check address and login: one request per resource, a table of responses. Dagster's UI shows the outcome, too.
 
     Exits with 0 when every resource answered with a page of records.
     """
@@ -16,6 +16,8 @@ def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = Fa
         from crm_assets.cli.terminal import print_probes
         from crm_assets.extract.connect import connect
         from crm_assets.extract.probe import probe_resources
+        from crm_assets.orchestration.last_ping import record_ping
+        from crm_assets.orchestration.run import instance
 
         if warning := exposed_secrets():
             err.print(warning, soft_wrap=True)
@@ -25,6 +27,8 @@ def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = Fa
             with connect(one) as connection:
                 answers[one.name] = list(probe_resources(one.resources, connection))
             print_probes(shown, answers[one.name])
+            with instance() as history:
+                record_ping(history, one, answers[one.name])
         if as_json:
             typer.echo(probes_as_json(answers))
         errors = [probe.error for probes in answers.values() for probe in probes if probe.error]

@@ -44,12 +44,6 @@ class OpenWarehouse:
         """The connection, for SQL."""
         return self.client.sql_client
 
-    @property
-    def file(self) -> Path | None:
-        """The DuckDB file; None for every other destination."""
-        destination: Any = self.pipeline.destination
-        return duckdb_path(destination)
-
     def refuse_conflicts(self, listings: Listings) -> Listings:
         """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
         spooled = [one.spooled for one in listings.complete]

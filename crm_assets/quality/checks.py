@@ -287,7 +287,7 @@ def ranges(context: CheckContext) -> CheckOutcome:
         for row in context.probe.breaking(context.resource.name, condition)
     ][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{condition.name} in {counted(count, 'row')}" for condition, count in broken.items())
-    ids = ", ".join(str(row[1]) for row in failed_rows)
+    ids = ", ".join(dict.fromkeys(str(row[1]) for row in failed_rows))
     return CheckOutcome(False, f"{listed}; ids {ids}.", "WARN", counts, ("condition", "id", "value"), failed_rows)
 
 

@@ -110,6 +110,7 @@ def test_what_a_reader_wrote_into_the_copy_is_not_applied_to_the_next(
         ("data/warehouse.duckdb", "is the DuckDB file of the warehouse itself"),
         ("missing/snapshot.duckdb", "there is no folder"),
         ("home", "is the folder"),
+        ("crm.duckdb", "named like the dataset crm"),
     ],
 )
 def test_a_place_where_it_cannot_be_is_refused_before_the_crm_is_asked(

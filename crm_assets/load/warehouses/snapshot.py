@@ -29,6 +29,11 @@ def snapshot_path(account: Account) -> Path | None:
     path = (account.data_dir.parent / account.warehouse.snapshot).resolve()
     if path == file.resolve():
         raise SettingError(f"{_SETTING} is the DuckDB file of the warehouse itself, {path}. Set another file.")
+    if path.stem == account.dataset:
+        raise SettingError(
+            f"{_SETTING} is {path}, named like the dataset {account.dataset}: DuckDB refuses "
+            f"{account.dataset}.contacts in such a file as ambiguous. Give it another name."
+        )
     if path.is_dir():
         raise SettingError(f"{_SETTING} is the folder {path}. Set a file in it, such as {path / 'snapshot.duckdb'}.")
     if not path.parent.is_dir() and path.parent != file.resolve().parent:
