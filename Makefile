@@ -9,12 +9,13 @@ EXAMPLES ?= 100
 STEPS ?= 12
 KILLS ?= 15
 
-.PHONY: help sync dev test campaign lint format bench lock clean
+.PHONY: help sync dev test docs campaign lint format bench lock clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 .venv/installed: requirements.lock pyproject.toml
+	@echo "Setting up .venv (about a minute) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -28,6 +29,9 @@ dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000, or on PORT
 
 test: .venv/installed ## Run the tests
 	$(BIN)/python -m pytest
+
+docs: .venv/installed ## Run all that the documentation shows, in fresh copies with environments of their own
+	$(BIN)/python -m pytest --numprocesses 0 -m thorough crm_assets_tests/documentation
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \

@@ -30,13 +30,14 @@ from crm_assets.extract.connection import Connection  # noqa: E402
 from crm_assets.orchestration import build_defs  # noqa: E402
 from crm_assets.orchestration.keys import asset_key, main_job, warehouse_resource  # noqa: E402
 from crm_assets.project import data_directory  # noqa: E402
+from crm_assets.sandbox.listings import LISTINGS  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"
 COMMAND = str(Path(sys.executable).parent / "crm-assets")
 HARDLY_ANY = 0.01
 """Seconds; instead of a pause that only costs time here."""
-SMALL = {
+SMALL = dict.fromkeys(LISTINGS, 10) | {
     "contacts": 250,
     "companies": 30,
     "deals": 120,

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-from dlt.common.normalizers.naming.snake_case import NamingConvention
-from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+from typing import TYPE_CHECKING, Any
 
 from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
+
+if TYPE_CHECKING:
+    from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
 LOAD_ID = "_dlt_load_id"
 """The column in which dlt says which load last brought the row."""
@@ -24,8 +24,6 @@ OTHER_FIELDS = "other_fields"
 
 RESERVED_PREFIX = "_dlt"
 """Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
-
-_NAMING = NamingConvention()
 
 
 @dataclass(frozen=True)
@@ -65,33 +63,35 @@ def columns_of(model: type[Record]) -> tuple[Column, ...]:
 @cache
 def column_name(field: str) -> str:
     """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
-    name = _NAMING.normalize_identifier(field) if field.strip() else "unnamed"
+    from dlt.common.normalizers.naming.snake_case import NamingConvention  # the sandbox does without dlt
+
+    name = NamingConvention().normalize_identifier(field) if field.strip() else "unnamed"
     ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, MISSING_SINCE, OTHER_FIELDS)
     return f"crm_{name.lstrip('_')}" if ours else name
 
 
-def dlt_columns(columns: Sequence[Column]) -> TTableSchemaColumns:
+def dlt_columns(columns: Sequence[Column]) -> "TTableSchemaColumns":
     """Return the hints of `columns` for dlt."""
     return {column.name: _hint(column) for column in columns}
 
 
-def column_hints(columns: Sequence[Column], names: Iterable[str]) -> TTableSchemaColumns:
+def column_hints(columns: Sequence[Column], names: Iterable[str]) -> "TTableSchemaColumns":
     """Return the hints of `columns`, and of those in `names` that no model declares."""
     declared = dlt_columns(columns)
     return {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
 
 
-def deletion_hints() -> TTableSchemaColumns:
+def deletion_hints() -> "TTableSchemaColumns":
     """Return the hints of the columns that say what became of records that the CRM no longer lists."""
     return {name: {"name": name, "data_type": "timestamp", "nullable": True} for name in (MISSING_SINCE, DELETED_AT)}
 
 
-def undeclared_hint(name: str) -> TColumnSchema:
+def undeclared_hint(name: str) -> "TColumnSchema":
     """Return the hint of a column that no model declares: JSON holds whatever the CRM sends."""
     return {"name": name, "data_type": "json", "nullable": True}
 
 
-def _hint(column: Column) -> TColumnSchema:
+def _hint(column: Column) -> "TColumnSchema":
     hint: TColumnSchema = {
         "name": column.name,
         "data_type": column.data_type.name,

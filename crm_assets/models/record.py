@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Unpack, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -63,8 +63,15 @@ Json = Annotated[Any, DataType("json")]
 """A nested value, of whatever shape the CRM sends."""
 
 
+MODELS: "dict[str, type[Record]]" = {}
+"""The model of each resource, by the resource's name. Complete once `crm_assets.models` is imported."""
+
+
 class Record(BaseModel):
-    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent."""
+    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent.
+
+    A model says of which resource it is: `class Product(Record, resource="products")`.
+    """
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
@@ -73,6 +80,11 @@ class Record(BaseModel):
     of an object or a name in a list of names and values."""
 
     id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
+
+    def __init_subclass__(cls, *, resource: str | None = None, **options: Unpack[ConfigDict]) -> None:
+        super().__init_subclass__(**options)
+        if resource:
+            MODELS[resource] = cls
 
     @field_validator("*", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ FIELDS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" /
 
 
 def test_every_resource_of_the_table_has_a_model() -> None:
-    assert [row["name"] for row in V1["resources"]] == list(MODELS) == list(FIELDS)
+    assert {row["name"] for row in V1["resources"]} == MODELS.keys() >= FIELDS.keys()
 
 
 @pytest.mark.parametrize("resource", FIELDS)

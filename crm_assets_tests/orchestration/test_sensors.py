@@ -17,7 +17,7 @@ from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.sensors.changes import look_for_changes
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize, an_account
+from crm_assets_tests.conftest import RESOURCES, Materialize, an_account
 
 DOWN = {"kind": "status", "retry_after": "9999"}
 """Unavailable, and asking for a pause so long that nothing is retried."""
@@ -78,10 +78,10 @@ class TestChanges:
         first = tick("changes", instance)
         assert requested(first) == set(MODELS)
         why = skipped(tick("changes", instance, first.cursor))
-        assert why.startswith("probed 11 listings in 0.")
+        assert why.startswith(f"probed {len(RESOURCES)} listings in 0.")
         assert " s, none changed since 20" in why
         assert why.endswith(" UTC.")
-        assert sandbox.requests.total() == 22
+        assert sandbox.requests.total() == 2 * len(RESOURCES)
 
     def test_exactly_what_changed_is_requested_and_the_cursor_advances_for_that_alone(
         self, sandbox: Sandbox, instance: dg.DagsterInstance
@@ -127,7 +127,7 @@ class TestChanges:
     ) -> None:
         tick("changes", instance)
         assert len({seen.port for seen in sandbox.log}) == 1
-        assert [seen.resource for seen in sandbox.log] == list(MODELS)
+        assert [seen.resource for seen in sandbox.log] == list(RESOURCES)
 
     def test_a_crm_that_does_not_answer_is_a_skip_and_one_listing_that_does_not_stops_no_other(
         self, sandbox: Sandbox, instance: dg.DagsterInstance

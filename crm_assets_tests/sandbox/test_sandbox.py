@@ -88,15 +88,17 @@ def test_every_declared_field_is_filled_by_its_type(records: Records, resource: 
 @pytest.mark.parametrize("resource", MODELS)
 def test_a_time_is_in_the_models_unit_after_the_creation_and_not_in_the_future(records: Records, resource: str) -> None:
     texts: list[str] = []
+    has_times = False
     for column in columns_of(MODELS[resource]):
         if column.data_type.name == "timestamp" and column.field not in ("due", "close_date", "start", "end"):
             unit = 1000 if column.data_type.unit == "ms" else 1
             times = [record[column.field] for record in records[resource] if column.field in record]
             numbers = [time for time in times if isinstance(time, int) and time]
             assert numbers
+            has_times = True
             assert all(1_420_070_400 * unit <= time < (NOW + 1) * unit for time in numbers), column.field
             texts += [time for time in times if isinstance(time, str) and "T" in time]
-    assert texts or DEFAULT_COUNTS[resource] < 100
+    assert texts or not has_times or DEFAULT_COUNTS[resource] < 100
     for record in map(MODELS[resource].model_validate, records[resource]):
         created, updated = getattr(record, "created_time", None), getattr(record, "updated_time", None)
         assert not created or not updated or created <= updated
