@@ -16,7 +16,7 @@ from crm_assets.extract.progress import ProgressListener, Reading, listener_or_l
 from crm_assets.models import MODELS
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, an_account
+from crm_assets_tests.conftest import RESOURCES, SMALL, an_account
 
 SILENT = ProgressListener(lambda _: None, lambda _: None)
 
@@ -29,7 +29,7 @@ def read(connection: Connection, directory: Path, *names: str, listener: Progres
 
 def test_every_listing_comes_complete_in_the_order_of_the_table(connection: Connection, tmp_path: Path) -> None:
     listings = read(connection, tmp_path)
-    assert [one.resource for one in listings.complete] == list(MODELS)
+    assert [one.resource for one in listings.complete] == list(RESOURCES)
     assert {one.resource: one.spooled.rows for one in listings.complete} == SMALL
     assert {one.resource: sum(table.num_rows for table in one.spooled.tables()) for one in listings.complete} == SMALL
 

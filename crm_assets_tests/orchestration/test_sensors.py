@@ -40,7 +40,7 @@ def tick(
 def hurried_tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     """Return what a tick of the sensor of changes says that may take half a second."""
     context = dg.build_sensor_context(instance=instance, cursor=cursor)
-    return look_for_changes(context, CrmApi(an_account()), list(MODELS), tick_seconds=0.5)
+    return look_for_changes(context, CrmApi(an_account()), list(RESOURCES), tick_seconds=0.5)
 
 
 def requested(result: dg.SensorResult) -> set[str]:
