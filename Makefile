@@ -30,7 +30,7 @@ dev: .venv/installed ## Open the Dagster UI on http://127.0.0.1:3000, or on PORT
 test: .venv/installed ## Run the tests
 	$(BIN)/python -m pytest
 
-docs: .venv/installed ## Run all that the documentation shows, in fresh copies with environments of their own
+docs: .venv/installed ## Run all that the documentation shows, in fresh copies with empty homes
 	$(BIN)/python -m pytest --numprocesses 0 -m thorough crm_assets_tests/documentation
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long

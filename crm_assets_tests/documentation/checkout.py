@@ -83,6 +83,7 @@ def bare_environment(home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": f"{python}:/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "DLT_DATA_DIR": str(home / ".dlt"),  # where it is, but for root, for whom it is /var/dlt
         "PORT": str(free_port()),
         "SANDBOX__PORT": str(free_port()),
     }
