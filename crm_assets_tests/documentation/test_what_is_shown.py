@@ -174,7 +174,7 @@ def _cases() -> Iterator[ParameterSet]:
     yield pytest.param("CONTRIBUTING.md", "made", marks=pytest.mark.thorough)
 
 
-@pytest.mark.parametrize(("document", "environment"), _cases())
+@pytest.mark.parametrize(("document", "environment"), [*_cases()])
 def test_a_document_does_what_it_shows(document: str, environment: str, shell: Shell, crm: Sandbox) -> None:
     if environment == "linked":
         link_environment(shell.folder)
