@@ -81,6 +81,8 @@ def as_written(default: Any) -> str:
     match default:
         case None | () | {}:
             return ""
+        case tuple():
+            return f"`{', '.join(default)}`"
         case bool():
             return f"`{str(default).lower()}`"
         case int() | float():
