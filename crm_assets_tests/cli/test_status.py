@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, Command, holding
+from crm_assets_tests.conftest import COMMAND, SMALL, Command, holding
+from crm_assets_tests.deployment import eventually
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Place:
     command: Command
     sandbox: Sandbox
     file: Path
+    environment: dict[str, str]
     changes: dict[str, str] = field(default_factory=dict)
     """What the environment has then."""
 
@@ -33,6 +37,19 @@ def one_failed(place: Place) -> None:
     loaded(place)
     place.sandbox.fault(Fault("notes", "status", retry_after="9999"))
     assert place.command("sync", "notes").returncode == 4
+
+
+def interrupted(place: Place) -> None:
+    loaded(place)
+    before = place.sandbox.requests["notes"]
+    fault = place.sandbox.fault(Fault("notes", "hang"))
+    with subprocess.Popen(
+        [COMMAND, "sync", "notes"], env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        eventually(lambda: place.sandbox.requests["notes"] > before)
+        process.send_signal(signal.SIGINT)
+    fault.release.set()
+    assert process.returncode == 130
 
 
 def check_failed(place: Place) -> None:
@@ -97,6 +114,7 @@ SITUATIONS: dict[str, tuple[Callable[[Place], None], int, str]] = {
     "never loaded": (never, 1, "load: crm: was never loaded."),
     "loaded": (loaded, 0, ""),
     "one failed": (one_failed, 1, "load: notes: HTTP 503"),
+    "interrupted": (interrupted, 0, "load: The last run was ended before it had loaded this table."),
     "check failed": (check_failed, 1, "unique_id: The last listing had 1 id more than once"),
     "stale": (stale, 1, "freshness: Loaded 1 d 0 h ago; stale after 4 min."),
     "table missing": (table_missing, 1, "schema: There is no table notes."),
@@ -110,10 +128,10 @@ SITUATIONS: dict[str, tuple[Callable[[Place], None], int, str]] = {
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_situation_has_its_words_and_its_exit_code(
-    crm_assets: Command, sandbox: Sandbox, tmp_path: Path, situation: str
+    crm_assets: Command, sandbox: Sandbox, settings: dict[str, str], tmp_path: Path, situation: str
 ) -> None:
     bring_about, code, words = SITUATIONS[situation]
-    place = Place(crm_assets, sandbox, tmp_path / "data" / "warehouse.duckdb")
+    place = Place(crm_assets, sandbox, tmp_path / "data" / "warehouse.duckdb", settings)
     bring_about(place)
     done = crm_assets("status", "notes", **place.changes)
     assert done.returncode == code, done.stdout + done.stderr
