@@ -13,7 +13,7 @@ from crm_assets.errors import WarehouseLocked
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
-    from crm_assets.report.collect import Report
+    from crm_assets.report.results import Report
 
 
 class ReportFormat(StrEnum):
@@ -41,8 +41,8 @@ def report(
     """
     with explained():
         from crm_assets.cli.terminal import print_report
-        from crm_assets.report.collect import only_failures
         from crm_assets.report.formats import FORMATS
+        from crm_assets.report.results import only_failures
 
         is_text = form is ReportFormat.terminal and output is None
         found = _collected(accounts_of(account, resources, shown=out if is_text else SILENT), resources)
@@ -71,8 +71,8 @@ def status(
     with explained():
         accounts = accounts_of(account, resources, shown=SILENT if quiet or as_json else out)
         from crm_assets.cli.terminal import print_status
-        from crm_assets.report.collect import only_failures
         from crm_assets.report.formats import as_json as to_json
+        from crm_assets.report.results import only_failures
 
         found = _collected(accounts, resources)
         if as_json:

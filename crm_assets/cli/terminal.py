@@ -11,8 +11,7 @@ from rich.table import Table
 from crm_assets.extract.probe import Probe
 from crm_assets.extract.progress import ProgressListener, Reading, listening, log_listener
 from crm_assets.orchestration.run import Checked, Landed, State
-from crm_assets.report.collect import Report
-from crm_assets.report.formats import SIGNS
+from crm_assets.report.results import SIGNS, Report
 from crm_assets.text import lasting
 
 if TYPE_CHECKING:

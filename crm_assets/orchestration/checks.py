@@ -9,7 +9,7 @@ from crm_assets.account import Account
 from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.metadata import row_table
-from crm_assets.quality.checks import CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
+from crm_assets.quality.checks import ADVICE, CHECKS, CheckContext, CheckOutcome, checks_of, evaluate_check
 from crm_assets.quality.table_probe import TableProbe
 
 if TYPE_CHECKING:
@@ -22,10 +22,14 @@ LOADS = 6
 def check_specs(account: Account) -> list[dg.AssetCheckSpec]:
     """Return the checks of every table of `account`."""
     return [
-        dg.AssetCheckSpec(name, asset=asset_key(account, resource.name), description=CHECKS[name].__doc__)
+        dg.AssetCheckSpec(name, asset=asset_key(account, resource.name), description=_description(name))
         for resource in account.resources
         for name in checks_of(account, resource)
     ]
+
+
+def _description(name: str) -> str:
+    return f"{CHECKS[name].__doc__}\n\nIf it fails: {ADVICE[name]}"
 
 
 def evaluate(

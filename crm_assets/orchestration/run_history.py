@@ -58,6 +58,8 @@ class LastLoad:
     """Why the run failed; a run can fail although the resource has landed."""
     problem: str = ""
     """Why the resource did not load, if it did not."""
+    seconds: float | None = None
+    """How long the run took, if it is over and `recent_loads` says it."""
 
     def why(self, resource: str) -> str:
         """Return what the run said of `resource`, or else of itself."""
@@ -94,6 +96,37 @@ def last_loads(instance: dg.DagsterInstance, account: Account) -> dict[str, Last
         name = names[entry.asset_key]
         found[name] = replace(end, ending="landed") if landed and is_over else replace(end, problem=end.why(name))
     return {resource.name: found[resource.name] for resource in account.resources if resource.name in found}
+
+
+def recent_loads(instance: dg.DagsterInstance, account: Account, limit: int) -> dict[str, list[LastLoad]]:
+    """Return the last `limit` runs that should have loaded each resource of `account`, the latest first.
+
+    `ending` and `problem` are about the run: the resource may have landed all the same.
+    """
+    planned = {
+        resource.name: _planned(instance, asset_key(account, resource.name), limit) for resource in account.resources
+    }
+    run_ids = {run_id for found in planned.values() for run_id in found}
+    records = instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+    ends = {
+        record.dagster_run.run_id: replace(_end_of(instance, account, record), seconds=_seconds(record))
+        for record in records
+    }
+    return {
+        name: [replace(ends[run_id], problem=ends[run_id].why(name)) for run_id in found if run_id in ends]
+        for name, found in planned.items()
+    }
+
+
+def _planned(instance: dg.DagsterInstance, key: dg.AssetKey, limit: int) -> list[str]:
+    """Return the last runs that should have materialized `key`, the latest first."""
+    planned = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=key)
+    records = instance.event_log_storage.get_event_records(planned, limit=limit)
+    return [record.run_id for record in records]
+
+
+def _seconds(record: dg.RunRecord) -> float | None:
+    return record.end_time - record.start_time if record.end_time and record.start_time else None
 
 
 def last_run(instance: dg.DagsterInstance, account: Account, job: str) -> LastLoad:

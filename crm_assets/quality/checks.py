@@ -322,6 +322,28 @@ CHECKS: Mapping[str, Check] = {
 }
 """Every check by its name, in the order in which a reader wants them."""
 
+ADVICE: Mapping[str, str] = {
+    "schema": "Load the table again: a missing column comes back. A column of another type stops the load, which then "
+    "says the SQL that makes room for the right one.",
+    "nulls": "Find out what else writes to the table. Load it again: that writes the rows as the CRM has them.",
+    "unique_id": "If rows repeat an id, load the table again: it then has each once. If every listing repeats the "
+    "same id, report that record to whoever runs the CRM.",
+    "drift": "Declare a new field in the model to give it a type. Where a field is gone or has another type, adapt "
+    "what reads it. The next load takes the fields as they are now.",
+    "rejected": "Correct the records in the CRM and load the table again. Until then they are in rejected_records, "
+    "whole.",
+    "row_count": "See in the CRM whether so many records are gone. If they are, and deletes were blocked, allow them "
+    "once with --allow-deletes. If they are not, check what the login may see, and load the table again.",
+    "complete": "Load the table again. If the CRM still reports another number than it lists, check what the login "
+    "may see.",
+    "unchanged": "Find out what else writes to the table. Load it again: that writes the rows as the CRM has them.",
+    "history": "Restore the history from a backup: a load cannot bring back versions that the CRM no longer has.",
+    "ranges": "Correct the values in the CRM. If they are right there, change the limits in the model.",
+    "references": "Load the table that the ids refer to. If the records are gone in the CRM, correct the references "
+    "there, or raise checks.dangling_share.",
+}
+"""What to do when a check fails, by its name. What it expects is the docstring of its function."""
+
 
 def checks_of(account: Account, resource: Resource) -> list[str]:
     """Return the names of the checks that make sense for `resource` of `account`."""

@@ -1,139 +1,42 @@
-"""What is known of each table: how its last load ended, whether it is fresh, what its checks found."""
+"""How a report is collected from Dagster's history and the warehouse's record of the loads."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
 
 from crm_assets.account import Account
 from crm_assets.apis.resources import Resource
+from crm_assets.errors import SettingError
 from crm_assets.orchestration.freshness import longest_span
 from crm_assets.orchestration.jobs import of_cadence
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.run import State
-from crm_assets.orchestration.run_history import LastLoad, last_loads
+from crm_assets.orchestration.run_history import LastLoad, last_loads, recent_loads
 from crm_assets.orchestration.schedules import crons, schedule_name
 from crm_assets.quality.checks import checks_of
-from crm_assets.text import counted, lasting
+from crm_assets.report.results import AssetResult, CheckResult, Freshness, LoadResult, Report, summarize
+from crm_assets.report.tables import table_of
+from crm_assets.settings import AlertSettings
 
 HISTORY = 20
-"""How many evaluations and materializations a report looks back upon."""
+"""How many evaluations and loads a report looks back upon."""
 
-Ending = Literal["landed", "failed", "running", "unknown", "never"]
 if TYPE_CHECKING:
     from crm_assets.load.resource_loads import ResourceLoad
 
 _BY_DEFAULT, _RUNNING = InstigatorStatus.DECLARED_IN_CODE, InstigatorStatus.RUNNING
 
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The latest evaluation of one check. `history` holds the states of the last ones, the oldest first."""
-
-    name: str
-    passed: bool
-    severity: Literal["WARN", "ERROR"]
-    description: str
-    evaluated_at: datetime
-    since: datetime
-    """Since when it has been in this state."""
-    metadata: dict[str, Any]
-    history: Sequence[State]
-
-    @property
-    def state(self) -> State:
-        """`passed`, or how bad the failure is."""
-        return "passed" if self.passed else self.severity
-
+_NO_RECORD = (
+    "The warehouse has no record of a load of it: it is another warehouse, or was last loaded by a version that kept "
+    "no record. crm-assets sync loads it again."
+)
 
 Recorded = Mapping[str, "ResourceLoad"] | str
 """The last load of each resource, as the warehouse knows it, or why it cannot be read."""
-
-
-@dataclass(frozen=True)
-class LoadResult:
-    """How the last run that should have loaded a table ended for it."""
-
-    ending: Ending
-    """`never` if there was no run."""
-    ended_at: datetime | None = None
-    problem: str = ""
-    """Why it did not load."""
-    run_id: str = ""
-
-
-@dataclass(frozen=True)
-class Freshness:
-    """How old a table is, against how old it may become while schedules load it."""
-
-    state: State
-    age: timedelta
-    limit: timedelta
-    """The age above which it is stale."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a report: something about an asset that is as it should be, or not."""
-
-    name: str
-    state: State
-    description: str
-    since: datetime | None = None
-
-
-@dataclass(frozen=True)
-class AssetResult:
-    """One asset: its table, its last load, its checks. `row_history` has the rows after each load, the oldest first."""
-
-    key: str
-    dataset: str
-    table: str | None
-    rows: int | None
-    last_materialized: datetime | None
-    load: LoadResult
-    freshness: Freshness | None
-    """None where nothing loads it by schedule, or it was never loaded."""
-    row_history: Sequence[int]
-    checks: Sequence[CheckResult]
-    load_id: str = ""
-    """dlt's id of the last load that Dagster knows of."""
-    doubt: str = ""
-    """Why the warehouse may not have what Dagster says of it."""
-    is_missing: bool = False
-    """Whether the warehouse has no record of a load."""
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is said of it, line by line: its load, its freshness, its checks."""
-        found = [_of_load(self)]
-        if self.doubt:
-            found.append(Finding("warehouse", "ERROR" if self.is_missing else "WARN", self.doubt))
-        if self.freshness:
-            found.append(_of_freshness(self.freshness))
-        return [*found, *(Finding(one.name, one.state, one.description, one.since) for one in self.checks)]
-
-    @property
-    def state(self) -> State:
-        """The worst of its findings."""
-        states = {finding.state for finding in self.findings}
-        return "ERROR" if "ERROR" in states else "WARN" if "WARN" in states else "passed"
-
-
-@dataclass(frozen=True)
-class Report:
-    """All assets of the configured accounts."""
-
-    generated_at: datetime
-    assets: Sequence[AssetResult]
-
-    @property
-    def ok(self) -> bool:
-        """Whether each asset is loaded, its last load ended well, it is fresh, and no check fails with ERROR."""
-        return not any(asset.state == "ERROR" for asset in self.assets)
 
 
 def collect(
@@ -165,17 +68,7 @@ def collect(
         for account in accounts
         for asset in _assets(instance, account, resources, moment, (recorded or {}).get(account.name))
     ]
-    return Report(moment.replace(microsecond=0), assets)
-
-
-def only_failures(report: Report) -> Report:
-    """Return `report` without the checks that passed, and the assets of which nothing bad is said."""
-    assets = [
-        replace(asset, checks=[check for check in asset.checks if not check.passed])
-        for asset in report.assets
-        if asset.state != "passed"
-    ]
-    return Report(report.generated_at, assets)
+    return Report(moment.replace(microsecond=0), assets, summarize(assets))
 
 
 def _assets(
@@ -185,13 +78,23 @@ def _assets(
     now: datetime,
     recorded: Recorded | None,
 ) -> Iterator[AssetResult]:
-    loads = last_loads(instance, account)
+    last, recent = last_loads(instance, account), recent_loads(instance, account, HISTORY)
     policies = _policies(instance, account)
+    address = _dagster_url(account)
     for resource in account.select(resources):
-        asset = _asset(instance, account, resource, loads.get(resource.name))
+        name = resource.name
+        asset = _asset(instance, account, resource, last.get(name), recent[name])
         if recorded is not None:
-            asset = _as_recorded(asset, resource.name, recorded)
-        yield replace(asset, freshness=_freshness(asset.last_materialized, policies.get(resource.name), now))
+            asset = _as_recorded(asset, name, recorded)
+        freshness = _freshness(asset.last_materialized, policies.get(name), now)
+        yield replace(asset, freshness=freshness, dagster_url=address)
+
+
+def _dagster_url(account: Account) -> str:
+    try:
+        return AlertSettings.read(account.name, account.alerts).base_url.rstrip("/")
+    except SettingError:  # what is wrong there keeps nobody from a report
+        return ""
 
 
 def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> AssetResult:
@@ -200,7 +103,7 @@ def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> Asset
         return replace(asset, doubt=recorded)
     load = recorded.get(resource)
     if load is None:
-        missing = "The warehouse has no record of it: load it again." if asset.last_materialized else ""
+        missing = _NO_RECORD if asset.last_materialized else ""
         return replace(asset, doubt=missing, is_missing=True)
     if load.load_id == asset.load_id:
         return asset
@@ -210,8 +113,21 @@ def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> Asset
     loaded_at = load.loaded_at.astimezone(UTC).replace(microsecond=0)
     # A load that Dagster does not know is another instance's: it may be newer than a failure that is known.
     is_newer = asset.load.ended_at is None or asset.load.ended_at < loaded_at
-    ended = LoadResult("landed", loaded_at) if is_newer else asset.load
-    return replace(asset, rows=load.rows_after, last_materialized=loaded_at, load=ended, doubt=doubt)
+    landed = LoadResult(
+        "landed",
+        loaded_at,
+        rows=load.rows_after,
+        rows_deleted=load.rows_deleted,
+        rows_rejected=load.rows_rejected,
+    )
+    return replace(
+        asset,
+        rows=load.rows_after,
+        last_materialized=loaded_at,
+        load=landed if is_newer else asset.load,
+        loads=asset.loads if doubt else _latest_first([landed, *asset.loads]),
+        doubt=doubt,
+    )
 
 
 def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple[timedelta, timedelta]]:
@@ -228,31 +144,61 @@ def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple
     return found
 
 
-def _asset(instance: dg.DagsterInstance, account: Account, resource: Resource, last: LastLoad | None) -> AssetResult:
+def _asset(
+    instance: dg.DagsterInstance,
+    account: Account,
+    resource: Resource,
+    last: LastLoad | None,
+    recent: Sequence[LastLoad],
+) -> AssetResult:
     key = asset_key(account, resource.name)
     records = instance.fetch_materializations(key, limit=HISTORY).records
-    table = f".{account.dataset}.{resource.name}"
-    loads = [
-        (record.timestamp, metadata)
+    landed = [
+        (record.run_id, record.timestamp, _values(record.asset_materialization.metadata))
         for record in records
         if record.asset_materialization
-        and str((metadata := _values(record.asset_materialization.metadata)).get("dagster/table_name")).endswith(table)
     ]
-    loaded_at = _moment(loads[0][0]) if loads else None
-    counts = [metadata["dagster/row_count"] for _, metadata in loads]
+    table = f".{account.dataset}.{resource.name}"
+    here = [one for one in landed if str(one[2].get("dagster/table_name")).endswith(table)]
+    failed = [one for one in recent if one.ending != "landed" and one.run_id not in {run_id for run_id, *_ in landed}]
+    loaded_at = _moment(here[0][1]) if here else None
+    latest = here[0][2] if here else {}
     checks = [_check(instance, dg.AssetCheckKey(key, name), account.dataset) for name in checks_of(account, resource)]
     return AssetResult(
         key=key.to_user_string(),
         dataset=account.dataset,
-        table=loads[0][1]["dagster/table_name"] if loads else None,
-        rows=counts[0] if counts else None,
+        table=latest.get("dagster/table_name"),
+        rows=latest.get("dagster/row_count"),
         last_materialized=loaded_at,
         load=_load(last, loaded_at),
         freshness=None,
-        row_history=counts[::-1],
-        load_id=loads[0][1]["load_id"] if loads else "",
+        loads=_latest_first([*(_landed(*one) for one in here), *map(_failed, failed)]),
+        load_id=latest.get("load_id", ""),
         checks=[check for check in checks if check],
     )
+
+
+def _landed(run_id: str, timestamp: float, metadata: Mapping[str, Any]) -> LoadResult:
+    fetch, load = metadata.get("fetch_seconds"), metadata.get("load_seconds")  # older histories have no load_seconds
+    return LoadResult(
+        "landed",
+        _moment(timestamp),
+        run_id=run_id,
+        seconds=None if fetch is None or load is None else fetch + load,
+        rows=metadata["dagster/row_count"],
+        rows_new=metadata.get("rows_new", 0),
+        rows_changed=metadata.get("rows_changed", 0),
+        rows_deleted=metadata.get("rows_deleted", 0),
+        rows_rejected=metadata.get("rows_rejected", 0),
+    )
+
+
+def _failed(load: LastLoad) -> LoadResult:
+    return LoadResult(load.ending, _moment(load.ended_at), load.problem, load.run_id, load.seconds)
+
+
+def _latest_first(loads: Iterable[LoadResult]) -> list[LoadResult]:
+    return sorted(loads, key=lambda one: one.ended_at or datetime.min.replace(tzinfo=UTC), reverse=True)[:HISTORY]
 
 
 def _load(last: LastLoad | None, loaded_at: datetime | None) -> LoadResult:
@@ -268,27 +214,6 @@ def _freshness(
         return None
     age, (late, stale) = now - loaded_at, policy
     return Freshness("ERROR" if age > stale else "WARN" if age > late else "passed", age, stale)
-
-
-def _of_load(asset: AssetResult) -> Finding:
-    load = asset.load
-    if asset.last_materialized is None and load.ending != "failed":
-        what = "is being loaded for the first time" if load.ending == "running" else "was never loaded"
-        return Finding("load", "ERROR", f"{asset.dataset}: {what}.")
-    match load.ending:
-        case "failed":
-            return Finding("load", "ERROR", load.problem or "The run broke off.", load.ended_at)
-        case "unknown":
-            return Finding("load", "WARN", "The last run was ended before it had loaded this table.", load.ended_at)
-        case "running":
-            return Finding("load", "passed", "Is being loaded.", load.ended_at)
-        case _:
-            return Finding("load", "passed", f"{counted(asset.rows or 0, 'row')}.", asset.last_materialized)
-
-
-def _of_freshness(freshness: Freshness) -> Finding:
-    age = f"Loaded {lasting(freshness.age)} ago; stale after {lasting(freshness.limit)}."
-    return Finding("freshness", freshness.state, age)
 
 
 def _check(instance: dg.DagsterInstance, key: dg.AssetCheckKey, dataset: str) -> CheckResult | None:
@@ -314,11 +239,19 @@ def _check(instance: dg.DagsterInstance, key: dg.AssetCheckKey, dataset: str) ->
         since=_moment(found[streak - 1][0]),
         metadata=_values(latest.metadata),
         history=states[::-1],
+        failed_rows=table_of(latest.metadata["failed_rows"].value) if "failed_rows" in latest.metadata else None,
     )
 
 
 def _values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
-    return {name: value.value for name, value in metadata.items()}
+    return {name: _plain(value.value) for name, value in metadata.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as the JSON of the report has it: a table as Markdown, an asset by its key."""
+    if isinstance(value, dg.TableMetadataValue) and (table := table_of(value)):
+        return table.markdown
+    return value.to_user_string() if isinstance(value, dg.AssetKey) else value
 
 
 def _moment(timestamp: float) -> datetime:

@@ -1,4 +1,4 @@
-"""The report as text: Markdown, HTML, JSON, JUnit and OpenMetrics. What a report does not say, no format says."""
+"""The report as text: Markdown, JSON, JUnit and OpenMetrics. What a report does not say, no format says."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,14 +6,11 @@ from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
-from jinja2 import Environment, PackageLoader
-
-from crm_assets.orchestration.run import State
-from crm_assets.report.collect import AssetResult, Finding, Report
+from crm_assets.report.html import as_html
+from crm_assets.report.results import SIGNS, STATES, AssetResult, CheckResult, Finding, LoadResult, Report
 
 VERSION = 2
 """Version of the JSON's shape. It changes when a field is taken away or changes its meaning."""
-SIGNS: Mapping[State, str] = {"passed": "✓", "WARN": "!", "ERROR": "✗"}
 
 
 def as_json(report: Report) -> str:
@@ -23,6 +20,13 @@ def as_json(report: Report) -> str:
             "version": VERSION,
             "generated_at": _text(report.generated_at),
             "ok": report.ok,
+            "summary": {
+                "tables": dict(report.summary.tables),
+                "checks": dict(report.summary.checks),
+                "rows": report.summary.rows,
+                "oldest_load": _text(report.summary.oldest_load) or None,
+                "newest_load": _text(report.summary.newest_load) or None,
+            },
             "assets": [_asset(asset) for asset in report.assets],
         },
         indent=2,
@@ -67,14 +71,6 @@ def as_junit(report: Report) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def as_html(report: Report) -> str:
-    """Return the report as one HTML file without outside references."""
-    environment = Environment(loader=PackageLoader("crm_assets", "report"), autoescape=True)
-    environment.filters["moment"] = _text
-    environment.filters["sparkline"] = _sparkline
-    return environment.get_template("report.html.j2").render(report=report, signs=SIGNS)
-
-
 def as_openmetrics(report: Report) -> str:
     """Return the report for a scraper of OpenMetrics, or the textfile collector of a node exporter."""
     now = report.generated_at
@@ -87,7 +83,7 @@ def as_openmetrics(report: Report) -> str:
         "checks": [
             (one, {"outcome": state}, sum(check.state == state for check in one.checks))
             for one in report.assets
-            for state in SIGNS
+            for state in STATES
         ],
         "ok": [(one, {}, one.state != "ERROR") for one in report.assets],
     }
@@ -129,12 +125,8 @@ def _asset(asset: AssetResult) -> dict[str, Any]:
         "rows": asset.rows,
         "ok": asset.state != "ERROR",
         "last_materialized": _text(asset.last_materialized) or None,
-        "last_load": {
-            "outcome": asset.load.ending,
-            "ended_at": _text(asset.load.ended_at) or None,
-            "problem": asset.load.problem or None,
-            "run_id": asset.load.run_id or None,
-        },
+        "last_load": _ended(asset.load),
+        "loads": [_load(load) for load in asset.loads],
         "freshness": {
             "outcome": asset.freshness.state,
             "age_seconds": round(asset.freshness.age.total_seconds()),
@@ -142,17 +134,42 @@ def _asset(asset: AssetResult) -> dict[str, Any]:
         }
         if asset.freshness
         else None,
-        "checks": [
-            {
-                "name": check.name,
-                "passed": check.passed,
-                "severity": check.severity,
-                "description": check.description,
-                "evaluated_at": _text(check.evaluated_at),
-                "metadata": check.metadata,
-            }
-            for check in asset.checks
-        ],
+        "checks": [_check(check) for check in asset.checks],
+    }
+
+
+def _ended(load: LoadResult) -> dict[str, Any]:
+    return {
+        "outcome": load.ending,
+        "ended_at": _text(load.ended_at) or None,
+        "problem": load.problem or None,
+        "run_id": load.run_id or None,
+    }
+
+
+def _load(load: LoadResult) -> dict[str, Any]:
+    return {
+        **_ended(load),
+        "seconds": None if load.seconds is None else round(load.seconds, 3),
+        "rows": load.rows,
+        "rows_new": load.rows_new,
+        "rows_changed": load.rows_changed,
+        "rows_deleted": load.rows_deleted,
+        "rows_rejected": load.rows_rejected,
+    }
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    table = check.failed_rows
+    return {
+        "name": check.name,
+        "passed": check.passed,
+        "severity": check.severity,
+        "description": check.description,
+        "evaluated_at": _text(check.evaluated_at),
+        "since": _text(check.since),
+        "failed_rows": {"columns": table.head, "rows": table.rows} if table else None,
+        "metadata": check.metadata,
     }
 
 
@@ -167,16 +184,3 @@ def _cell(one: Finding) -> str:
 def _printable(text: str) -> str:
     """Return `text` without the characters that XML cannot hold."""
     return "".join(sign for sign in text if sign in "\t\n" or sign.isprintable())
-
-
-def _sparkline(values: list[int], width: int = 120, height: int = 24) -> str:
-    """Return the points of a polyline that draws `values`."""
-    if len(values) < 2:
-        return ""
-    low, high = min(values), max(values)
-    step = width / (len(values) - 1)
-    span = (high - low) or 1
-    return " ".join(
-        f"{index * step:.1f},{height - 2 - (value - low) / span * (height - 4):.1f}"
-        for index, value in enumerate(values)
-    )

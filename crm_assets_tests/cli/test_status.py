@@ -122,7 +122,7 @@ SITUATIONS: dict[str, tuple[Callable[[Place], None], int, str]] = {
     "restored backup": (restored_backup, 0, "warehouse: The warehouse has an earlier load than the last one"),
     "other instance": (other_instance, 0, ""),
     "failed here, then loaded by another instance": (failed_here_loaded_elsewhere, 0, ""),
-    "warehouse gone": (gone, 1, "warehouse: The warehouse has no record of it: load it again."),
+    "warehouse gone": (gone, 1, "warehouse: The warehouse has no record of a load of it"),
 }
 
 
