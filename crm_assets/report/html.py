@@ -96,7 +96,9 @@ def _runs(history: Sequence[State]) -> str:
             found[-1] = state, found[-1][1] + 1
         else:
             found.append((state, 1))
-    return ", then ".join(f"{count} {_WORDS[state]}" for state, count in found)
+    return ", then ".join(
+        f"{count} passed" if state == "passed" else counted(count, _WORDS[state]) for state, count in found
+    )
 
 
 def _moment(moment: datetime) -> Markup:
