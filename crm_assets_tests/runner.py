@@ -78,8 +78,9 @@ def _execute(home: str, environment: dict[str, str], resources: list[str], sendi
     with dg.DagsterInstance.local_temp(home) as instance:
         result = run_assets(instance, resources)
         landed = {
-            event.materialization.asset_key.path[-1]: _resumed(event.materialization)
+            name: _resumed(event.materialization)
             for event in (one.step_materialization_data for one in result.get_asset_materialization_events())
+            if (name := event.materialization.asset_key.path[-1]) in resources  # not its history
         }
         problems = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         stated = problems[-1].user_failure_data if problems else None

@@ -423,9 +423,9 @@ def test_a_failed_check_shows_counts_sql_and_offenders(
     ranges = next(one for one in run_checks("deals").get_asset_check_evaluations() if one.check_name == "ranges")
     metadata: dict[str, Any] = {name: value.value for name, value in ranges.metadata.items()}
     assert metadata["broken"] == 12
-    lines = metadata["failed_rows"].splitlines()
-    assert lines[0] == "| condition | id | value |"
-    assert len(lines) == 2 + 10
+    table = metadata["failed_rows"]
+    assert [column.name for column in table.schema.columns] == ["condition", "id", "value"]
+    assert len(table.records) == 10
     sql = metadata["sql"].removeprefix("```sql\n").removesuffix("\n```")
     assert warehouse.query(sql)[0][0] == SMALL["deals"]
 
