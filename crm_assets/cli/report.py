@@ -49,7 +49,7 @@ def report(
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
-                print_report(Console(file=file, width=160) if file else out, shown, only_failures=failures)
+                print_report(Console(file=file, width=160) if file else out, shown)
         elif output:
             output.write_text(FORMATS[form](shown), encoding="utf-8")
         else:

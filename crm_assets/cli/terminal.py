@@ -109,7 +109,7 @@ def print_examined(console: Console, examined: "Sequence[Examined]") -> None:
         _print(console, ["", "what", "found"], rows, left={0, 1, 2})
 
 
-def print_report(console: Console, report: Report, *, only_failures: bool = False) -> None:
+def print_report(console: Console, report: Report) -> None:
     """Print one line for each thing that is said of an asset."""
     rows = [
         [
@@ -121,7 +121,6 @@ def print_report(console: Console, report: Report, *, only_failures: bool = Fals
         ]
         for asset in report.assets
         for one in asset.findings
-        if not (only_failures and one.state == "passed")
     ]
     if not rows:
         console.print("Nothing failed.")

@@ -69,14 +69,14 @@ def _headline(report: Report) -> str:
 
 
 def _problems(report: Report) -> list[_Problem]:
-    """Return what is wrong, the worst first, each thing once with all the assets that it is about."""
+    """Return what is wrong, the worst first, loads before checks, each thing once with all its assets."""
     found: dict[str, _Problem] = {}
     for asset in report.assets:
         for one in asset.findings:
             if one.state != "passed":
                 about = repr((one.name, one.state, one.description, one.check and (one.check.failed_rows, asset.key)))
                 found.setdefault(about, _Problem(one)).assets.append(asset)
-    return sorted(found.values(), key=lambda problem: STATES.index(problem.finding.state))
+    return sorted(found.values(), key=lambda one: (STATES.index(one.finding.state), one.finding.check is not None))
 
 
 def _facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,9 +96,8 @@ def _runs(history: Sequence[State]) -> str:
             found[-1] = state, found[-1][1] + 1
         else:
             found.append((state, 1))
-    return ", then ".join(
-        f"{count} passed" if state == "passed" else counted(count, _WORDS[state]) for state, count in found
-    )
+    plurals: dict[State, str] = {"passed": "passed"}
+    return ", then ".join(counted(count, _WORDS[state], plurals.get(state, "")) for state, count in found)
 
 
 def _moment(moment: datetime) -> Markup:

@@ -4,23 +4,20 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
 
-from crm_assets.quality.checks import ADVICE, CHECKS
-from crm_assets.report import results
 from crm_assets.report.collect import collect
 from crm_assets.report.formats import as_json, as_junit, as_markdown, as_openmetrics
 from crm_assets.report.html import as_html
 from crm_assets.report.results import Report, only_failures, summarize
-from crm_assets.report.tables import Table, table_of
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import (
@@ -35,7 +32,6 @@ from crm_assets_tests.conftest import (
 )
 
 CHROMIUM = shutil.which("chromium")
-CSS = Path(results.__file__).with_name("report.css")
 
 
 @pytest.fixture
@@ -87,27 +83,48 @@ def test_only_failures_leaves_out_what_passed(found: Report) -> None:
     assert {check.name for check in failing.assets[0].checks} >= {"unique_id", "drift"}
     assert all(not check.passed for check in failing.assets[0].checks)
     assert not failing.ok
+    assert failing.summary == found.summary
+
+
+def test_only_failures_leaves_out_the_load_that_ended_well(found: Report) -> None:
+    failing = only_failures(found)
+    assert "passed" not in as_markdown(failing)
+    cases = ElementTree.fromstring(as_junit(failing)).iter("testcase")  # noqa: S314 - our own text
+    assert {case.get("name") for case in cases} == {check.name for check in failing.assets[0].checks}
 
 
 def test_the_json_has_the_documented_shape(found: Report) -> None:
     document = json.loads(as_json(found))
     assert document.keys() == {"version", "generated_at", "ok", "summary", "assets"}
-    assert document["summary"]["tables"] == {"ERROR": 1, "WARN": 0, "passed": 1}
+    assert document["summary"].keys() == {"tables", "checks", "rows", "oldest_load", "newest_load"}
+    assert document["summary"]["tables"] == {"passed": 1, "WARN": 0, "ERROR": 1}
     assert (document["version"], document["ok"]) == (2, False)
     asset = document["assets"][0]
-    assert asset.keys() == {
-        *("key", "table", "rows", "ok", "last_materialized", "last_load", "loads", "freshness", "checks")
-    }
-    assert [load["rows_new"] for load in document["assets"][1]["loads"]] == [1, SMALL["tasks"]]
-    counts = ("rows", "rows_new", "rows_changed", "rows_deleted", "rows_rejected")
-    assert asset["loads"][0].keys() == {*asset["last_load"].keys(), "seconds", *counts}
+    known = {"key", "table", "rows", "ok", "last_materialized", "last_load", "loads", "freshness", "checks"}
+    assert asset.keys() == known
+    [load] = asset["loads"]
+    assert (load["outcome"], load["rows"], load["rows_new"]) == ("landed", SMALL["notes"], SMALL["notes"])
+    assert load["seconds"] > 0
     assert asset["last_load"].keys() == {"outcome", "ended_at", "problem", "run_id"}
     assert (asset["last_load"]["outcome"], asset["last_load"]["problem"]) == ("landed", None)
     check = document["assets"][0]["checks"][0]
-    assert check.keys() == {
-        *("name", "passed", "severity", "description", "evaluated_at", "since", "failed_rows", "metadata")
-    }
+    known = {"name", "passed", "severity", "description", "evaluated_at", "since", "failed_rows", "metadata"}
+    assert check.keys() == known
+    unique_id = next(one for one in document["assets"][1]["checks"] if one["name"] == "unique_id")
+    assert unique_id["failed_rows"] == {"columns": ["id"], "rows": [["77"]]}
+    assert unique_id["metadata"]["failed_rows"] == "| id |\n| --- |\n| 77 |"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", check["evaluated_at"])
+
+
+def test_a_report_with_rejected_records_is_json_too(
+    warehouse: Warehouse, sandbox: Sandbox, instance: dg.DagsterInstance
+) -> None:
+    sandbox.crm.replace("notes", 1, {"id": None, "subject": "No key"})
+    run_assets(instance, ["notes"])
+    [asset] = json.loads(as_json(collect(instance, [an_account()], ["notes"])))["assets"]
+    [rejected] = [one for one in asset["checks"] if one["name"] == "rejected"]
+    assert rejected["metadata"]["rejected_records"] == "crm/rejected_records"
+    assert rejected["metadata"]["failed_rows"].startswith("| ")
 
 
 def test_markdown_has_one_line_per_check_and_no_broken_cell(found: Report) -> None:
@@ -137,86 +154,9 @@ def test_openmetrics_say_what_the_report_says(found: Report) -> None:
 
 def test_the_html_is_one_file_without_outside_references_and_without_the_crms_markup(found: Report) -> None:
     page = as_html(found)
-    assert not re.search(r"src=|url\(|@import|<script|<link", page)
-    assert set(re.findall(r"href=\"(?!#)([^\"]*?)/(?:assets|runs)/", page)) == {"http://127.0.0.1:3000"}
+    assert not re.search(r"src=|<link|url\(|@import|<script", page)
+    assert {urlsplit(address).netloc for address in re.findall(r'href="([^"]*)"', page)} == {"", "127.0.0.1:3000"}
     assert "<b>" not in page
-
-
-def test_the_html_says_first_what_is_wrong_and_what_to_do_and_folds_the_rest(found: Report) -> None:
-    page = as_html(found)
-    assert "<h1>✗ 1 table with errors, of 2 tables</h1>" in page
-    assert page.index("What is wrong") < page.index("All tables")
-    wrong = page[page.index("What is wrong") : page.index("All tables")]
-    assert wrong.index("crm/tasks · unique_id") < wrong.index("crm/tasks · drift")
-    assert ADVICE["unique_id"] in unescape(wrong)
-    assert '<th scope="col">id</th>' in wrong
-    assert page.count('<details class="asset"') == len(found.assets)
-    assert "<details open" not in page
-    assert re.search(r"max 2\d · 2 loads", page)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark", "print"])
-def test_text_can_be_read_on_every_ground(scheme: str) -> None:
-    colours = _colours(scheme)
-    grounds = ["page", "card", "good-tint", "warn-tint", "bad-tint"]
-    pairs = [(text, ground) for text in ("text", "muted", "link") for ground in grounds]
-    pairs += [("good", "good-tint"), ("warn", "warn-tint"), ("bad", "bad-tint")]
-    pairs += [(sign, ground) for sign in ("good", "warn", "bad") for ground in ("page", "card")]
-    ratios = {pair: _contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs}
-    assert {pair: round(ratio, 2) for pair, ratio in ratios.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3, AA
-
-
-def test_no_colour_stands_outside_the_two_lists() -> None:
-    style = CSS.read_text()
-    lists = "".join(re.findall(r":root \{.*?\}", style, flags=re.DOTALL))
-    assert re.findall(r"#[0-9a-f]{6}\b", style) == re.findall(r"#[0-9a-f]{6}\b", lists)
-
-
-def _colours(scheme: str) -> dict[str, str]:
-    light, dark, on_paper = re.findall(r":root \{(.*?)\}", CSS.read_text(), flags=re.DOTALL)
-    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", {"light": light, "dark": dark, "print": on_paper}[scheme]))
-
-
-def _contrast(one: str, other: str) -> float:
-    brighter, darker = sorted(map(_luminance, (one, other)), reverse=True)
-    return (brighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
-    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-@pytest.mark.parametrize("form", [as_markdown, as_junit])
-def test_only_failures_says_nothing_of_a_load_that_ended_well(found: Report, form: Callable[[Report], str]) -> None:
-    assert "unique_id" in form(only_failures(found))
-    assert not re.search(r"\| load \||name=\"load\"", form(only_failures(found)))
-    assert re.search(r"\| load \||name=\"load\"", form(found))
-
-
-def test_a_table_is_the_same_whether_the_history_has_it_as_markdown_or_as_dagster_has_it() -> None:
-    table = Table(["id", "brand|New"], [["77", "a|b"], ["78", "NULL"]])
-    assert table_of(table.markdown) == table
-    records = [dg.TableRecord({"id": 77, "brand|New": "a|b"}), dg.TableRecord({"id": 78, "brand|New": None})]
-    schema = dg.TableSchema([dg.TableColumn("id"), dg.TableColumn("brand|New")])
-    assert table_of(dg.MetadataValue.table(records, schema)) == table
-    assert table_of("no table") is None
-
-
-def test_every_check_says_what_to_do() -> None:
-    assert ADVICE.keys() == CHECKS.keys()
-
-
-def test_a_report_with_rejected_records_is_json_too(
-    warehouse: Warehouse, sandbox: Sandbox, instance: dg.DagsterInstance
-) -> None:
-    sandbox.crm.replace("notes", 1, {"id": None, "subject": "No key"})
-    run_assets(instance, ["notes"])
-    [asset] = json.loads(as_json(collect(instance, [an_account()], ["notes"])))["assets"]
-    [rejected] = [one for one in asset["checks"] if one["name"] == "rejected"]
-    assert rejected["metadata"]["rejected_records"] == "crm/rejected_records"
-    assert rejected["metadata"]["failed_rows"].startswith("| ")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (Debian's package of that name)")
@@ -260,9 +200,14 @@ def test_a_load_that_failed_is_no_all_clear_and_its_table_is_checked_as_it_is(
     assert (tasks.state, tasks.load.ending, tasks.rows) == ("ERROR", "failed", SMALL["tasks"])
     [load] = [one.description for one in tasks.findings if one.state == "ERROR"]
     assert load.startswith("tasks: HTTP 503 from ")
+    assert [one.ending for one in tasks.loads] == ["failed", "landed"]
+    assert tasks.loads[0].problem == load
+    assert [one.ending for one in notes.loads] == ["landed", "landed"]
     sandbox.clear_faults()
     run_assets(instance, ["tasks"])
-    assert collect(instance, [an_account()], ["notes", "tasks"]).ok
+    report = collect(instance, [an_account()], ["notes", "tasks"])
+    assert report.ok
+    assert [one.ending for one in report.assets[1].loads] == ["landed", "failed", "landed"]
 
 
 def test_a_run_of_which_nothing_came_checks_what_is_there(
