@@ -34,6 +34,8 @@ COSTLY = {"make lint": "a minute for what CI runs anyway"}
 """Commands that run in `make docs` only, and why."""
 ALWAYS = ["docs/automation.md", "docs/reliability.md"]
 """The documents that are followed in `make test`; the others take minutes, and are followed in `make docs` only."""
+SET_UP = ["README.md", "CONTRIBUTING.md"]
+"""The documents that say how to set up."""
 BEFORE = {
     "docs/accounts.md": ["make sync"],
     "docs/checks.md": ["make sync"],
@@ -166,13 +168,11 @@ def shell(tmp_path: Path, crm: Sandbox) -> Shell:
 
 
 def _cases() -> Iterator[ParameterSet]:
-    """Yield each document with a linked environment, and the README with one that `make` sets up from PyPI."""
+    """Yield each document, and what makes its environment: `make`, from PyPI, or a link to this one, which is quick."""
     for document in DOCUMENTS:
         if document != "docs/accounts.md" and any(block.language for block in blocks_of(document)):
             marks = () if document in ALWAYS else (pytest.mark.thorough,)
-            yield pytest.param(document, "linked", marks=marks)
-    yield pytest.param("README.md", "made", marks=pytest.mark.thorough)
-    yield pytest.param("CONTRIBUTING.md", "made", marks=pytest.mark.thorough)
+            yield pytest.param(document, "made" if document in SET_UP else "linked", marks=marks)
 
 
 @pytest.mark.parametrize(("document", "environment"), [*_cases()])
