@@ -31,7 +31,7 @@ test: .venv/installed ## Run the tests
 	$(BIN)/python -m pytest
 
 docs: .venv/installed ## Run all that the documentation shows, in fresh copies with empty homes
-	$(BIN)/python -m pytest --numprocesses 0 -m thorough crm_assets_tests/documentation
+	$(BIN)/python -m pytest --numprocesses 2 -m thorough crm_assets_tests/documentation
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \

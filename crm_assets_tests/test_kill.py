@@ -35,7 +35,7 @@ def killed_when_it_appears(run: Run, pattern: str, directory: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("moment", MOMENTS if TIMES else ["spool", "load, a file", "checks"])
+@pytest.mark.parametrize("moment", MOMENTS if TIMES else ["load, a file"])
 @pytest.mark.parametrize("attempt", range(TIMES or 1))
 def test_after_a_kill_each_table_is_as_before_or_as_listed_and_the_next_run_puts_it_right(
     tmp_path: Path, moment: str, attempt: int

@@ -36,8 +36,11 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "faults",
     [
-        [],
-        [Fault("deals", "status", status=401), Fault("notes", "redirect", location="https://example.com/")],
+        pytest.param([], marks=pytest.mark.thorough),
+        pytest.param(
+            [Fault("deals", "status", status=401), Fault("notes", "redirect", location="https://example.com/")],
+            marks=pytest.mark.thorough,
+        ),
         [
             Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
             Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),

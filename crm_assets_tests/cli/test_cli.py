@@ -99,24 +99,23 @@ def test_bars_move_within_a_second_in_a_terminal_and_ctrl_c_says_what_is_kept(
     assert "Traceback" not in said
 
 
-def test_quiet_prints_only_what_is_wrong(crm_assets: Command, sandbox: Sandbox) -> None:
-    done = crm_assets("sync", "deals", "--quiet")
+def test_quiet_prints_only_what_is_wrong(crm_assets: Command, sandbox: Sandbox, tmp_path: Path) -> None:
+    done = crm_assets("sync", "notes", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert crm_assets("check", "-q").stdout == ""
-    for record in sandbox.crm.records("deals"):
-        sandbox.crm.update("deals", record["id"], probability=700)
-    done = crm_assets("sync", "deals", "-q")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "ranges" in done.stderr
-    assert "unique_id" not in done.stderr
-    sandbox.fault(Fault("deals", "html"))
-    done = crm_assets("sync", "deals", "-q")
+    with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as warehouse:
+        warehouse.execute("UPDATE crm.notes SET subject = 'Made up'")
+    done = crm_assets("check", "notes", "-q")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "deals: HTTP 200 with an HTML page" in done.stderr
+    assert "unchanged" in done.stderr
+    assert "unique_id" not in done.stderr
+    sandbox.fault(Fault("notes", "html"))
+    done = crm_assets("sync", "notes", "-q")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "notes: HTTP 200 with an HTML page" in done.stderr
 
 
 def test_verbose_prints_what_dlt_and_dagster_log(process: Command) -> None:
-    done = process("sync", "notes", "-v")
+    done = process("sync", "milestone", "-v")
     assert done.returncode == 0
     assert "|dlt|" in done.stderr
     assert "STEP_SUCCESS" in done.stderr

@@ -138,8 +138,6 @@ def test_a_situation_has_its_words_and_its_exit_code(
     line = done.stdout.splitlines()[-1]
     assert line.startswith("crm/notes")
     assert words in line
-    machine = crm_assets("status", "notes", "--json", **place.changes)
-    assert (machine.returncode, json.loads(machine.stdout)["ok"]) == (code, code == 0)
     assert crm_assets("report", "notes", **place.changes).returncode == code
 
 
@@ -150,3 +148,10 @@ def test_a_warehouse_that_is_open_elsewhere_is_no_failure(crm_assets: Command, t
     assert done.returncode == 0
     assert f"warehouse: process {pid}" in done.stdout
     assert str(SMALL["notes"]) in done.stdout
+
+
+def test_monitors_get_json_and_the_same_exit_code(crm_assets: Command) -> None:
+    for code in (1, 0):  # never loaded, then loaded
+        done = crm_assets("status", "milestone", "--json")
+        assert (done.returncode, json.loads(done.stdout)["ok"]) == (code, code == 0)
+        assert crm_assets("sync", "milestone", "--quiet").returncode == 0
