@@ -73,6 +73,7 @@ def _folders(account: Account) -> Iterator[Examined]:
         there = next(one for one in (folder, *folder.parents) if one.exists())
         free = disk_usage(there).free
         said = f"{folder}, {free / (1 << 30):,.1f} GiB free"
+        said += "" if free >= _LITTLE_SPACE else ", which is little: make room"
         if not os.access(there, os.W_OK | os.X_OK):
             problem = f"{folder} cannot be written: give this user the right to write there."
             yield Examined(what, "ERROR", problem, DiskError(problem))
@@ -97,7 +98,9 @@ def _warehouse(account: Account) -> Examined:
         file = duckdb_path(open_destination(account.warehouse.destination, account.data_dir))
         tables = counted(len(recorded_loads(account)), "loaded table")
     except WarehouseLocked as error:
-        return Examined("warehouse", "WARN", str(error), error)
+        return Examined(
+            "warehouse", "WARN", f"{error.holder} has the DuckDB file open: a load would wait for it", error
+        )
     except CrmAssetsError as error:
         return Examined("warehouse", "ERROR", str(error), error)
     where = account.warehouse.destination if file is None else f"{file}, {_size(file)}"

@@ -80,6 +80,13 @@ def test_a_test_message_is_sent_only_when_it_is_asked_for(crm_assets: Command) -
     assert (code, examined["alerts"][0]) == (4, "ERROR")
 
 
+def test_no_address_of_an_alert_channel_is_shown(crm_assets: Command) -> None:
+    secrets = {"ALERTS__WEBHOOK_URL": "https://hooks.example.com/s3cr3t", "ALERTS__URLS": "json://127.0.0.1/s3cr3t"}
+    done = crm_assets("doctor", **secrets)
+    assert "alerts.webhook_url  " in done.stdout
+    assert "s3cr3t" not in done.stdout + done.stderr
+
+
 def test_quiet_says_nothing_when_all_is_well(crm_assets: Command) -> None:
     done = crm_assets("doctor", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
