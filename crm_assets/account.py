@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crm_assets.apis.api import API_CONFIGS, Api, Resource, read_api
 from crm_assets.apis.api_config import ApiConfig, Cadence
-from crm_assets.apis.resources import API_CONFIGS, Api, Resource, read_api
 from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.project import data_directory, mounted_data_directory
 from crm_assets.settings import (

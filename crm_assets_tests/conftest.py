@@ -22,8 +22,8 @@ import dagster as dg  # noqa: E402 - dlt must find the project configured
 import duckdb  # noqa: E402
 
 from crm_assets.account import Account, resolve_account  # noqa: E402
+from crm_assets.apis.api import Resource, read_api  # noqa: E402
 from crm_assets.apis.api_config import ApiConfig  # noqa: E402
-from crm_assets.apis.resources import Resource, read_api  # noqa: E402
 from crm_assets.apis.v1 import V1  # noqa: E402
 from crm_assets.cli.main import app  # noqa: E402
 from crm_assets.extract.connection import Connection  # noqa: E402

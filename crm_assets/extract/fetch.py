@@ -10,7 +10,7 @@ from time import monotonic
 import pyarrow as pa
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic

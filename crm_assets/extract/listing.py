@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic

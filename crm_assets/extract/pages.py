@@ -8,7 +8,7 @@ from typing import Any
 import dlt
 from dlt.sources.helpers.rest_client.client import PageData
 
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, EndlessListing, UnexpectedResponse, own_error
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.paginators import NextRequest

@@ -8,8 +8,8 @@ from typing import Any
 
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
+from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import Endpoint
-from crm_assets.apis.resources import Resource
 from crm_assets.errors import CrmError
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic

@@ -10,7 +10,7 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from dlt.sources.rest_api import rest_api_resources
 from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
 
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.paginators import LastRecordCursorPaginator, NextRequest, ResumingPaginator, SinglePagePaginator

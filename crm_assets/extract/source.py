@@ -7,7 +7,7 @@ import dlt
 from dlt.extract import DltResource, DltSource
 
 from crm_assets.account import Account, resolve_account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.extract.batches import Batcher, rejected_batch
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Traffic

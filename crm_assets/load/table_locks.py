@@ -9,7 +9,7 @@ from time import monotonic
 from filelock import FileLock, Timeout
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import TableLocked
 
 _POLL = 0.5

@@ -8,7 +8,7 @@ from dagster_dlt import DagsterDltTranslator
 from dagster_dlt.translator import DltResourceTranslatorData
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.code_references import code_references
 from crm_assets.orchestration.freshness import freshness

@@ -9,7 +9,7 @@ import dagster as dg
 
 from crm_assets import apis
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 
 
 def code_references(account: Account, resource: Resource) -> dg.CodeReferencesMetadataValue:

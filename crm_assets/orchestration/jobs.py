@@ -6,8 +6,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from crm_assets.account import Account
+from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import CADENCES, Cadence
-from crm_assets.apis.resources import Resource
 from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job
 
 

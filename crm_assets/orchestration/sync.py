@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings, fetch
 from crm_assets.extract.progress import ProgressListener, listener_or_log

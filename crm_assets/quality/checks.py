@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.load.reported_count import about_equal
 from crm_assets.models.columns import column_name
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats

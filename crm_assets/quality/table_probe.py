@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column

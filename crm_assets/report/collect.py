@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus
 
 from crm_assets.account import Account
-from crm_assets.apis.resources import Resource
+from crm_assets.apis.api import Resource
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.freshness import longest_span
 from crm_assets.orchestration.jobs import of_cadence

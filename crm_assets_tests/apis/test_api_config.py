@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from crm_assets.apis.api import read_api
 from crm_assets.apis.api_config import ApiConfig
-from crm_assets.apis.resources import read_api
 from crm_assets.apis.v1 import V1
 from crm_assets.errors import ApiConfigError
 
