@@ -4,16 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Literal
 
 from crm_assets.apis.api_config import ApiConfig, Cadence, Endpoint, validate
 from crm_assets.apis.v1 import V1
 from crm_assets.errors import ApiConfigError
 from crm_assets.models import MODELS
-from crm_assets.models.columns import Column, columns_of
+from crm_assets.models.columns import Column, column_name, columns_of
 from crm_assets.models.record import Record
 
 API_CONFIGS: Mapping[str, ApiConfig] = {"v1": V1}
 """The configuration of each API that comes with the project, by the value of `sources.<account>.api`."""
+
+
+WriteDisposition = Literal["merge", "append", "replace"]
+"""What a load does with the rows that a table has: dlt's words."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,22 @@ class Resource:
     name: str
     endpoint: Endpoint
     """Complete: what the configuration leaves out is filled in from its defaults."""
-    model: type[Record]
+    model: type[Record] | None
+    """None if nothing is declared of the records: their columns are then inferred."""
     cadence: Cadence
+    primary_key: tuple[str, ...] = ("id",)
+    """Fields that tell one record from another; none for records that are only appended."""
+    write_disposition: WriteDisposition = "merge"
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The declared columns, the primary key first."""
-        return columns_of(self.model)
+        """The declared columns, none without a model."""
+        return columns_of(self.model) if self.model else ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns of the primary key."""
+        return tuple(map(column_name, self.primary_key))
 
     @cached_property
     def has_pages(self) -> bool:

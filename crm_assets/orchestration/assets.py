@@ -75,7 +75,7 @@ class _Translator(DagsterDltTranslator):
             .replace_attributes(
                 key=asset_key(account, resource.name),
                 deps=[api_asset_key(account)],
-                description=resource.model.__doc__,
+                description=resource.model.__doc__ if resource.model else None,
                 group_name=account.name,
                 owners=account.crm.owners,
                 tags={"source": account.name, "cadence": resource.cadence},

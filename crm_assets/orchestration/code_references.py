@@ -14,7 +14,7 @@ from crm_assets.apis.api import Resource
 
 def code_references(account: Account, resource: Resource) -> dg.CodeReferencesMetadataValue:
     """Return links to the model of `resource`, and to its row if the API is one that comes with the project."""
-    model = sys.modules[resource.model.__module__].__file__
+    model = sys.modules[resource.model.__module__].__file__ if resource.model else None
     api = Path(apis.__path__[0]) / f"{account.crm.api}.py"
     row = (f'"name": "{resource.name}"', f'"path": "{resource.endpoint["path"]}"')
     with warnings.catch_warnings():

@@ -70,7 +70,7 @@ def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMet
 
 
 def materialization_metadata(
-    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[Record], file: Path | None
+    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[Record] | None, file: Path | None
 ) -> dict[str, Any]:
     """Return what one materialization says: what it brought, how that looks, where it is, and last what it cost.
 
@@ -115,12 +115,12 @@ def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchem
     return {"dagster/column_schema": dg.TableSchema([*declared.columns, *others])} if others else {}
 
 
-def _preview(table: "TableFacts", model: type[Record]) -> dict[str, dg.TableMetadataValue]:
+def _preview(table: "TableFacts", model: type[Record] | None) -> dict[str, dg.TableMetadataValue]:
     """Return some rows of `table`: of the columns that `model` chooses, or else of those that say something."""
     if not table.preview:
         return {}
     rows = [dict(zip(table.preview_columns, row, strict=True)) for row in table.preview]
-    head, found = _chosen(rows, model)
+    head, found = _chosen(rows, model) if model else ([], [])
     if not head:
         shown = _telling(table)[:_PREVIEW_COLUMNS]
         head = [table.preview_columns[index] for index in shown]
