@@ -1,21 +1,17 @@
 """Request the first page of resources, once each: is the CRM there, does it accept the login, what does it hold."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from time import monotonic
 from typing import Any
-
-from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
 
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import Endpoint
 from crm_assets.errors import CrmError
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import pop_cursor
-from crm_assets.extract.responses import select
-from crm_assets.extract.rest_api import listing_params
+from crm_assets.extract.pages import first_page
 from crm_assets.models.values import json_text
 
 
@@ -46,26 +42,21 @@ def probe_resources(resources: Sequence[Resource], connection: Connection) -> It
     """
     if not resources:
         return
-    with CrmSession(resources[0].name, _once(resources[0]), connection, Traffic()) as session:
-        for resource in resources:
-            session.switch_to(resource.name, _once(resource))
+    with CrmSession(_once(resources[0]), connection, Traffic()) as session:
+        for resource in map(_once, resources):
+            session.switch_to(resource)
             yield _probe(session, resource, connection)
 
 
-def _once(resource: Resource) -> Endpoint:
-    return {**resource.endpoint, "error_handler": {**resource.endpoint["error_handler"], "max_retries": 0}}
+def _once(resource: Resource) -> Resource:
+    endpoint: Endpoint = {**resource.endpoint, "error_handler": {**resource.error_handler, "max_retries": 0}}
+    return replace(resource, endpoint=endpoint)
 
 
 def _probe(session: CrmSession, resource: Resource, connection: Connection) -> Probe:
     started = monotonic()
     try:
-        response = session.get(
-            connection.base_url + resource.endpoint["path"],
-            params=listing_params(resource, connection),
-            auth=HttpBasicAuth(connection.email, connection.api_key),
-        )
+        page = first_page(resource, connection, session)
     except CrmError as error:
         return Probe(resource.name, monotonic() - started, error=error)
-    page = select(response.json(), resource.endpoint["data_selector"])
-    pop_cursor(page)
     return Probe(resource.name, monotonic() - started, page)

@@ -61,7 +61,7 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
 
 def _tables(account: Account, resource: Resource, email: str | None, api_key: str | None) -> Iterator[Any]:
     batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns)
-    with connect(account, email, api_key) as connection:
+    with connect(account, email=email, api_key=api_key) as connection:
         for page in read_pages(resource, connection, Traffic()):
             rows, rejected = batcher.batch(page.records)
             yield rows

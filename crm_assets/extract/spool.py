@@ -39,6 +39,8 @@ class Spooled:
     rejected_rows: int
     fields: dict[str, list[str]]
     """The JSON types in which each field of the CRM came."""
+    total: int | None = None
+    """How many records its pages say that there are; None if they say nothing."""
 
     superseded: frozenset[int] = frozenset()
     """Places of rows whose record came again, in a version that is newer or was listed later."""
@@ -81,7 +83,9 @@ class Spooled:
         return [batch["id"] for batch in _batches(self.parts, self.schema)]
 
     def reported_count(self) -> int | None:
-        """Return how many records the CRM says it has: some listings say so on their first one."""
+        """Return how many records the CRM says it has: with each page, or on the first record."""
+        if self.total is not None:
+            return self.total
         first = next(_batches(self.parts, self.schema), None)
         if first is None or first.schema.get_field_index(COUNT) < 0 or first[COUNT].type != pa.int64():
             return None
@@ -184,8 +188,8 @@ class ListingSpool:
             fields=self._batcher.fields,
         )
 
-    def complete(self) -> Spooled:
-        """Close the files and return the listing."""
+    def complete(self, total: int | None = None) -> Spooled:
+        """Close the files and return the listing, of which the CRM says that it has `total` records."""
         self._rows.close()
         self._rejected.close()
         return Spooled(
@@ -197,6 +201,7 @@ class ListingSpool:
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
             fields=self._batcher.fields,
+            total=total,
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
+from crm_assets.models.record import BaseRecord, DataType, Reference, data_type_of, marks_of
 
 if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
@@ -45,7 +45,7 @@ class Column:
 
 
 @cache
-def columns_of(model: type[Record]) -> tuple[Column, ...]:
+def columns_of(model: type[BaseRecord]) -> tuple[Column, ...]:
     """Return the columns that `model` declares, the primary key first."""
     return tuple(
         Column(

@@ -11,7 +11,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 
 from crm_assets.account import Account
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, column_name
-from crm_assets.models.record import Record
+from crm_assets.models.record import BaseRecord
 
 if TYPE_CHECKING:
     from crm_assets.extract.fetch import Fetched
@@ -70,7 +70,7 @@ def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMet
 
 
 def materialization_metadata(
-    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[Record] | None, file: Path | None
+    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[BaseRecord] | None, file: Path | None
 ) -> dict[str, Any]:
     """Return what one materialization says: what it brought, how that looks, where it is, and last what it cost.
 
@@ -115,7 +115,7 @@ def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchem
     return {"dagster/column_schema": dg.TableSchema([*declared.columns, *others])} if others else {}
 
 
-def _preview(table: "TableFacts", model: type[Record] | None) -> dict[str, dg.TableMetadataValue]:
+def _preview(table: "TableFacts", model: type[BaseRecord] | None) -> dict[str, dg.TableMetadataValue]:
     """Return some rows of `table`: of the columns that `model` chooses, or else of those that say something."""
     if not table.preview:
         return {}
@@ -128,7 +128,7 @@ def _preview(table: "TableFacts", model: type[Record] | None) -> dict[str, dg.Ta
     return {"preview": row_table(head, found)}
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]], model: type[Record]) -> tuple[list[str], list[list[Any]]]:
+def _chosen(rows: Sequence[Mapping[str, Any]], model: type[BaseRecord]) -> tuple[list[str], list[list[Any]]]:
     """Return the columns that `model` chooses for a preview and that have a value in one of `rows`, after the id."""
     columns = {}
     for chosen in model.preview:

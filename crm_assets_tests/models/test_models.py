@@ -9,10 +9,10 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_assets.apis.v1 import V1
 from crm_assets.extract.arrow_fields import arrow_field
-from crm_assets.models import MODELS
 from crm_assets.models.columns import column_name, columns_of, dlt_columns
+from crm_assets.sandbox.listings import MODELS
+from crm_assets_tests.conftest import V1
 
 FIELDS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "fields.json").read_text())
 
@@ -48,7 +48,7 @@ def test_dlt_and_arrow_are_told_the_same_columns(resource: str) -> None:
 
 
 def test_a_model_validates_a_record_with_the_habits_of_the_crm() -> None:
-    deal = MODELS["deals"].model_validate(
+    deal: Any = MODELS["deals"].model_validate(
         {"id": "5629585249009664", "close_date": "1700000000000", "won_date": 0, "expected_value": "12.5", "new": [1]}
     )
     assert deal.id == 5629585249009664

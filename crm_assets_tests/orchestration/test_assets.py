@@ -9,12 +9,12 @@ import pytest
 from pydantic import Field, create_model
 
 from crm_assets.definitions import defs
-from crm_assets.models import MODELS
 from crm_assets.models.columns import column_name, columns_of
 from crm_assets.models.record import BigInt, Text
 from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, an_account, failure_of
 
