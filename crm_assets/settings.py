@@ -366,6 +366,18 @@ class SyncSettings(Settings):
         "is deleted. Tables of up to 100 rows are exempt.",
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
+    mode: Literal["incremental", "full"] = Field(
+        "incremental",
+        description="`incremental`: a resource whose API can say what is new is asked for that only, and listed whole "
+        "now and then. `full`: it is always listed whole.",
+    )
+    full_listing_interval: Annotated[float, Field(ge=0)] = Field(
+        86_400.0,
+        description="Seconds after which an incremental resource is listed whole again: that finds what was deleted.",
+    )
+    look_back: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="Seconds by which an incremental listing begins before the newest time in the table."
+    )
     resume_within: Annotated[float, Field(ge=0, le=_A_WEEK)] = Field(
         21_600.0, description="How long an interrupted listing can be resumed, in seconds from its start."
     )

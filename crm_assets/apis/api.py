@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
 
-from crm_assets.apis.api_config import Cadence, Client, Endpoint, ErrorHandler, WriteDisposition
+from crm_assets.apis.api_config import Cadence, Client, Endpoint, ErrorHandler, Incremental, WriteDisposition
 from crm_assets.apis.defaults import complete_rows
 from crm_assets.apis.expressions import parents_of
 from crm_assets.apis.files import find_config
@@ -69,6 +69,17 @@ class Resource:
         if isinstance(paginator, Mapping):
             return str(paginator["type"])
         return paginator if paginator is None or isinstance(paginator, str) else ""
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """What asks for the records that are new; None for a resource that is always listed whole."""
+        if found := self.endpoint.get("incremental"):
+            return found
+        for name, value in self.endpoint.get("params", {}).items():
+            if isinstance(value, Mapping) and value.get("type") == "incremental":
+                others = {word: one for word, one in value.items() if word != "type"}
+                return cast(Incremental, {"start_param": name, **others})
+        return None
 
     @property
     def error_handler(self) -> ErrorHandler:

@@ -150,10 +150,24 @@ def _endpoint_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}.params.{name}.type: {kind!r} is neither `resolve` nor `incremental`"
     for word in EXPANDED:
         yield from (f"{place}.{word}: {problem}" for problem in _expression_faults(endpoint, word))
+    yield from _incremental_faults(place, endpoint)
+
+
+def _incremental_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in endpoint.get("params", {}).items():
+        if isinstance(value, Mapping) and value.get("type") == "incremental":
+            part = {word: one for word, one in value.items() if word != "type"}
+            yield from _part_faults(f"{place}.params.{name}", words.Incremental, part)
     incremental = endpoint.get("incremental")
+    if incremental is None:
+        return
+    if not incremental["cursor_path"].isidentifier():
+        yield f"{place}.incremental.cursor_path: must be a field of the record itself, not of a part of it"
     asked = any(one.startswith("incremental.") for one in expressions_of(endpoint))
-    if incremental and "start_param" not in incremental and not asked:
+    if "start_param" not in incremental and not asked:
         yield f"{place}.incremental: nothing asks for what is newer; name the parameter in `start_param`"
+    if asked and incremental.get("initial_value") is None:
+        yield f"{place}.incremental.initial_value: is missing; the first listing begins with it"
 
 
 def _expression_faults(endpoint: Mapping[str, Any], word: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.client import RESTClient
 from dlt.sources.rest_api.config_setup import build_parent_record, create_response_hooks, expand_placeholders
+from requests import Response
 
 from crm_assets.apis.api import Resource
 from crm_assets.apis.expressions import placeholders_of
@@ -77,47 +79,47 @@ def _family(outcome: Family | CrmAssetsError) -> Family:
     return outcome
 
 
-class _Worker(Thread):
-    """Reads the children of one parent after the other, over a connection of its own."""
+class _Client(RESTClient):
+    """dlt's client, but that it does not parse anew, for each response, the selector that it finds."""
 
-    def __init__(
-        self,
-        resource: Resource,
-        connection: Connection,
-        traffic: Traffic,
-        tasks: "SimpleQueue[Parent | None]",
-        outcomes: "SimpleQueue[Family | CrmAssetsError]",
-        given_up: Event,
-    ) -> None:
-        super().__init__(name=f"fetch-{resource.name}", daemon=True)
+    def detect_data_selector(self, response: Response) -> Any:
+        """Return where the records are in `response`."""
+        return _compiled(super().detect_data_selector(response))
+
+
+_compiled = cache(jsonpath.compile_path)
+
+
+class ChildReader:
+    """Reads the children of one parent at a time, over the connection of `session`."""
+
+    def __init__(self, resource: Resource, connection: Connection, session: CrmSession) -> None:
         self._resource = resource
         self._connection = connection
-        self._traffic = traffic
-        self._tasks = tasks
-        self._outcomes = outcomes
-        self._given_up = given_up
+        headers = connection.resolve(connection.headers)
+        self._client = _Client(connection.base_url, headers, session=session)
         self._request = request_of(resource, connection)
         self._placeholders = placeholders_of(resource.endpoint)
         selector = resource.endpoint.get("data_selector")
         self._selector = jsonpath.compile_path(selector) if selector else None
 
-    def run(self) -> None:
-        with CrmSession(self._resource, self._connection, self._traffic) as session:
-            client = RESTClient(
-                self._connection.base_url, self._connection.resolve(self._connection.headers), session=session
-            )
-            while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
-                try:
-                    outcome: Family | CrmAssetsError = Family(parent, self._records(client, parent))
-                except Exception as error:
-                    outcome = self._named(own_error(error, self._resource.name), parent)
-                self._outcomes.put(outcome)
+    def read(self, parent: Parent) -> list[Any]:
+        """Return the records of all children of `parent`.
 
-    def _records(self, client: RESTClient, parent: Parent) -> list[Any]:
+        Raises:
+            CrmError: they could not be read; names the parent.
+            Cancelled: somebody ended the run.
+        """
+        try:
+            return self._records(parent)
+        except Exception as error:
+            raise self._named(own_error(error, self._resource.name), parent) from None
+
+    def _records(self, parent: Parent) -> list[Any]:
         guard = Guard(self._resource.name, self._connection)
         inherited = build_parent_record(dict(parent), str(self._resource.parent), [*self._resource.include_from_parent])
         records: list[Any] = []
-        for data in client.paginate(
+        for data in self._client.paginate(
             **self._request_for(parent),
             paginator=paginator_of(self._resource, self._connection.page_size),
             data_selector=self._selector,
@@ -139,8 +141,7 @@ class _Worker(Thread):
         in_path = {name: quote(str(value), safe="/:@") for name, value in values.items()}
         given = dict(self._request)
         if "params" in given:
-            own = {name: value for name, value in given["params"].items() if name not in values}
-            given["params"] = own
+            given["params"] = {name: value for name, value in given["params"].items() if name not in values}
         return {
             word: expand_placeholders(value, in_path if word == "path" else values, preserve_value_type=word == "json")
             for word, value in given.items()
@@ -152,6 +153,35 @@ class _Worker(Thread):
         if not isinstance(error, CrmError):
             return error
         of = ", ".join(f"{name} {value}" for name, value in parent.items())
-        return type(error)(
-            error.resource, f"of {self._resource.parent} with {of}: {error.why}", error.advice, status=error.status
-        )
+        why = f"of {self._resource.parent} with {of}: {error.why}"
+        return type(error)(error.resource, why, error.advice, status=error.status)
+
+
+class _Worker(Thread):
+    """Reads the children of one parent after the other, over a connection of its own."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        connection: Connection,
+        traffic: Traffic,
+        tasks: "SimpleQueue[Parent | None]",
+        outcomes: "SimpleQueue[Family | CrmAssetsError]",
+        given_up: Event,
+    ) -> None:
+        super().__init__(name=f"fetch-{resource.name}", daemon=True)
+        self._resource = resource
+        self._connection = connection
+        self._traffic = traffic
+        self._tasks = tasks
+        self._outcomes = outcomes
+        self._given_up = given_up
+
+    def run(self) -> None:
+        with CrmSession(self._resource, self._connection, self._traffic) as session:
+            reader = ChildReader(self._resource, self._connection, session)
+            while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
+                try:
+                    self._outcomes.put(Family(parent, reader.read(parent)))
+                except CrmAssetsError as error:
+                    self._outcomes.put(error)

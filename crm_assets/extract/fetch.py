@@ -6,6 +6,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
+from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,6 +16,7 @@ from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.incremental import Start, with_start
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.parents import ParentRecords
 from crm_assets.extract.progress import ProgressListener, Reading
@@ -38,6 +41,8 @@ class Fetched:
     """Where it would be resumed; to be cleared when it is loaded."""
     has_pages: bool
     """Whether the listing comes in pages, so that records can move from one to another meanwhile."""
+    since: str | None = None
+    """From where an incremental listing was asked for; None for a whole one."""
 
     @property
     def resource(self) -> str:
@@ -63,6 +68,7 @@ def fetch(
     connection: Connection,
     directory: Path,
     listener: ProgressListener,
+    starts: Mapping[str, Start] = MappingProxyType({}),
 ) -> Listings:
     """Read `resources` into files, one thread per resource.
 
@@ -75,6 +81,7 @@ def fetch(
         connection: address, login and limits.
         directory: where the files of listings go that cannot be resumed.
         listener: told about progress.
+        starts: where the listing of a resource begins, by its name; what is not in it is listed whole.
     """
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
@@ -82,7 +89,12 @@ def fetch(
     families = _families(account, resources)
     threads = [
         _Thread(
-            ListingReader(one, connection, _options(account, one, connection, directory, families), outcomes.put),
+            ListingReader(
+                with_start(one, _value(starts.get(one.name))),
+                connection,
+                _options(account, one, connection, directory, families, starts.get(one.name)),
+                outcomes.put,
+            ),
             outcomes,
         )
         for one in [*resources, *_unloaded_parents(account, resources)]
@@ -105,12 +117,18 @@ def _options(
     connection: Connection,
     directory: Path,
     families: Mapping[str, ParentRecords],
+    start: Start | None,
 ) -> ReadOptions:
     settings = account.sync.get(resource.name, SyncSettings())
     path = account.data_dir / "unfinished" / account.table_id(resource.name)
-    store = CheckpointStore(path, connection.source_id, settings.resume_within)
+    source_id = f"{connection.source_id}:{start}" if start else connection.source_id
+    store = CheckpointStore(path, source_id, settings.resume_within)
     own, parents = families.get(resource.name), families.get(resource.parent or "")
-    return ReadOptions(directory, store, settings.new_columns, parents, own)
+    return ReadOptions(directory, store, settings.new_columns, parents, own, str(start) if start else None)
+
+
+def _value(start: Start | None) -> Any:
+    return start.value if start else None
 
 
 def _unloaded_parents(account: Account, resources: Sequence[Resource]) -> list[Resource]:
@@ -173,6 +191,7 @@ class _Thread(Thread):
             seconds,
             reader.checkpoints,
             reader.resource.has_pages,
+            reader.since,
         )
 
     def reading(self) -> Reading:

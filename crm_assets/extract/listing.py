@@ -35,6 +35,7 @@ class ReadOptions:
         new_columns: how many undeclared fields get a column each.
         parents: the records of the resource's parent, if it has one.
         for_children: where its own records go for those resources whose parent it is.
+        since: from where an incremental listing is asked for; None for a whole one.
     """
 
     directory: Path
@@ -42,6 +43,7 @@ class ReadOptions:
     new_columns: int = 200
     parents: ParentRecords | None = None
     for_children: ParentRecords | None = None
+    since: str | None = None
 
 
 class ListingReader:
@@ -53,6 +55,7 @@ class ListingReader:
         parents_done: for how many parents they were read.
         traffic: what it has cost so far.
         checkpoints: where it can be resumed.
+        since: from where an incremental listing is asked for; None for a whole one.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ListingReader:
         self._connection = connection
         self._options = options
         self.checkpoints = options.checkpoints
+        self.since = options.since
         self._log = log
 
     @property

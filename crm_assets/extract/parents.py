@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Condition
 from typing import Any
@@ -23,6 +24,33 @@ def fields_for(children: Sequence[Resource]) -> tuple[str, ...]:
     names = [name for one in children for fields in parents_of(one.endpoint).values() for name in fields]
     names += [name for one in children for name in one.include_from_parent]
     return tuple(dict.fromkeys(names))
+
+
+def parent_of(resource: str, record: Any, fields: Sequence[str]) -> Parent | None:
+    """Return what children need of one record; None for one that has null in a field, and so no children.
+
+    Args:
+        resource: name of the resource that lists the record.
+        record: as the CRM sent it.
+        fields: what the children need; see `fields_for`.
+
+    Raises:
+        UnexpectedResponse: it lacks a field.
+    """
+    if not isinstance(record, dict):
+        return None
+    found = {name: next(iter(jsonpath.find_values(_compiled(name), record)), _ABSENT) for name in fields}
+    if absent := [name for name, value in found.items() if value is _ABSENT]:
+        raise UnexpectedResponse(
+            resource,
+            f"a record has no field {', '.join(absent)}, with which its children are requested",
+            f"Check the expressions {{resources.{resource}...}} in the API's configuration. "
+            f"The record has: {', '.join(record)}.",
+        )
+    return None if None in found.values() else found
+
+
+_compiled = cache(jsonpath.compile_path)
 
 
 class DoneParents:
@@ -82,7 +110,7 @@ class ParentRecords:
 
     def __init__(self, resource: str, children: Sequence[Resource]) -> None:
         self.resource = resource
-        self._paths = {name: jsonpath.compile_path(name) for name in fields_for(children)}
+        self._fields = fields_for(children)
         self._changed = Condition()
         self._path = Path()
         self._attempt = 0
@@ -116,7 +144,7 @@ class ParentRecords:
     def add(self, records: Sequence[Any]) -> None:
         """Append what the children need of `records`."""
         try:
-            needed = [one for record in records if isinstance(record, dict) and (one := self._needed(record))]
+            needed = [one for record in records if (one := parent_of(self.resource, record, self._fields))]
         except CrmAssetsError as error:  # a fault of the children's configuration: the listing itself goes on
             self.finish(error)
             return
@@ -158,15 +186,3 @@ class ParentRecords:
                 file.seek(position)
                 yield from map(orjson.loads, file.read(end - position).splitlines())
             position = end
-
-    def _needed(self, record: dict[str, Any]) -> Parent | None:
-        """Return the values that the children need; None for a record that has null in one, and so no children."""
-        found = {name: next(iter(jsonpath.find_values(path, record)), _ABSENT) for name, path in self._paths.items()}
-        if absent := [name for name, value in found.items() if value is _ABSENT]:
-            raise UnexpectedResponse(
-                self.resource,
-                f"a record has no field {', '.join(absent)}, with which its children are requested",
-                f"Check the expressions {{resources.{self.resource}...}} in the API's configuration. "
-                f"The record has: {', '.join(record)}.",
-            )
-        return None if None in found.values() else found

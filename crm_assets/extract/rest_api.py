@@ -18,6 +18,7 @@ from crm_assets.apis.references import resolved
 from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection
+from crm_assets.extract.incremental import with_start
 from crm_assets.extract.paginators import NextRequest, ResumingPaginator, paginator_of
 from crm_assets.extract.response_actions import is_function
 from crm_assets.extract.responses import body_problem, without_userinfo
@@ -64,7 +65,7 @@ def rest_api_resource(
 
 def request_of(resource: Resource, connection: Connection) -> dict[str, Any]:
     """Return method, path, headers, parameters and body of the first request, with the expressions that are in them."""
-    endpoint: Mapping[str, Any] = resource.endpoint
+    endpoint: Mapping[str, Any] = with_start(resource).endpoint
 
     def value(reference: Any) -> Any:
         return escaped(connection.values[reference])  # braces of a secret are no expression

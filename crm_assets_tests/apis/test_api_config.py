@@ -134,6 +134,13 @@ def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> Non
         ),
         ([*ORDERS, "data_selector"], "data[", "resources.orders.endpoint.data_selector: is not a JSONPath"),
         ([*ORDERS, "incremental"], {"cursor_pth": "x"}, "orders.endpoint.incremental.cursor_path: is missing"),
+        (
+            [*ORDERS, "incremental", "cursor_path"],
+            "a.b",
+            "incremental.cursor_path: must be a field of the record itself",
+        ),
+        ([*ORDERS, "incremental", "initial_value"], None, "orders.endpoint.incremental.initial_value: is missing"),
+        ([*ORDERS, "params"], {"since": {"type": "incremental"}}, "endpoint.params.since.cursor_path: is missing"),
         ([*ORDERS, "params"], {"a": "x"}, "orders.endpoint.incremental: nothing asks for what is newer"),
         ([*ORDERS, "params", "b"], "{incremental.start}", "orders.endpoint.params: {incremental.start} must be one of"),
         (
