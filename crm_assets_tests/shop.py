@@ -188,7 +188,7 @@ LISTINGS = {
     "shipments": Listing(lambda request: _opened(request.query.get("cursor", "")), _with_next_cursor),
     "search": Listing(lambda request: (request.json["page"] - 1) * PAGE, _found, "POST"),
     "exports": Listing(_first, _exported, "POST", None),
-    "settings": Listing(_first, lambda page: Answer(page.records[0])),
+    "settings": Listing(_first, lambda page: Answer(page.records[0]), size=None),
     "stores": Listing(
         _offset, lambda page: Answer({"stores": page.records, "has_more": page.next is not None}), size=500
     ),

@@ -1,5 +1,6 @@
 """The records of the made-up shop: the same ones each time, with values of every kind that JSON has."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -51,7 +52,7 @@ class Records:
         counts = counts or {}
         self._lock = Lock()
         self._clock = _BEGIN + timedelta(days=365)
-        self._made: dict[str, int] = dict.fromkeys(KEYS, 0)
+        self._made: Counter[Any] = Counter()
         self._tables: dict[str, dict[Any, dict[Key, Record]]] = {name: {} for name in KEYS}
         for name, count in COUNTS.items():
             for _ in range(counts.get(name, count)):
@@ -87,9 +88,11 @@ class Records:
     def create(self, name: str, parent: Any = None, **fields: Any) -> Record:
         """Add the next made-up record, with `fields` changed, and return it."""
         with self._lock:
-            number = self._made[name] = self._made[name] + 1
+            self._made[name] += 1
+            self._made[name, parent] += 1
+            record = _record(name, self._made[name], parent, self._made[name, parent])
+            record |= {"updated_at": self._now()} | fields
             group = self._tables[name].setdefault(parent, {})
-            record = _record(name, number, parent, len(group)) | {"updated_at": self._now()} | fields
             group[_key(name, record)] = record
             return record
 
@@ -131,9 +134,9 @@ def _record(name: str, number: int, parent: Any, place: int) -> Record:
         case "addresses":
             own = {"id": number, "_customers_id": parent, "city": f"City {number}"}
         case "lines":
-            own = {"_orders_id": parent, "position": place + 1}
+            own = {"_orders_id": parent, "position": place}
         case "stock":
-            own = {"store": parent, "sku": f"SKU-{place + 1:05}"}
+            own = {"store": parent, "sku": f"SKU-{place:05}"}
     return own | _values(crc32(f"{name}/{number}".encode()), number)
 
 
