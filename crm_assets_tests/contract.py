@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,12 +207,14 @@ class Stage:
         """Look at the tables, after a run that said so much of what landed and of its problem."""
         with self._in_environment():
             dataset = self.account().dataset
-        tables, types = {}, {}
+        tables: dict[str, list[Row]] = {resource: [] for resource in self.api.keys}
+        types: dict[str, dict[str, str]] = {resource: {} for resource in self.api.keys}
         with duckdb.connect(str(self._file)) as warehouse:
             for resource in self.api.keys:
-                rows = warehouse.execute(f'SELECT * FROM "{dataset}"."{resource}"')
-                types[resource] = {column[0]: str(column[1]) for column in rows.description or ()}
-                tables[resource] = [_row(types[resource], row) for row in rows.fetchall()]
+                with suppress(duckdb.CatalogException):  # there is no such table: the tests of this resource tell
+                    rows = warehouse.execute(f'SELECT * FROM "{dataset}"."{resource}"')
+                    types[resource] = {column[0]: str(column[1]) for column in rows.description or ()}
+                    tables[resource] = [_row(types[resource], row) for row in rows.fetchall()]
         api = {resource: self.served.table(resource) for resource in self.api.keys}
         return Observed(landed or {}, problem, api, tables, types, self.api.keys)
 
