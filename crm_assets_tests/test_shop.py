@@ -1,10 +1,12 @@
 """The shop is what `shop.yaml` says: dlt itself loads from it what it holds."""
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import dlt
@@ -15,7 +17,7 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.sources.rest_api import rest_api_source
 from dlt.sources.rest_api.typing import RESTAPIConfig
 
-from crm_assets_tests.shop import LISTINGS, LOGINS, TOKEN, Shop
+from crm_assets_tests.shop import LISTINGS, LOGINS, TOKEN, Answer, Shop
 from crm_assets_tests.shop_records import KEYS, Key, Record
 
 column_name = NamingConvention().normalize_identifier
@@ -150,6 +152,22 @@ def test_a_request_that_hangs_is_answered_when_it_is_released(shop: Shop) -> Non
         assert not waiting.done()
         held.release.set()
         assert waiting.result(5) == 200
+
+
+def test_a_request_that_hangs_ends_when_its_client_is_gone(shop: Shop) -> None:
+    ended = Event()
+
+    def end(right: Answer) -> Answer:
+        ended.set()
+        return right
+
+    held = shop.hang("invoices")
+    held.spoil = end
+    with socket.create_connection(("127.0.0.1", int(shop.base_url.rpartition(":")[2]))) as client:
+        client.sendall(f"GET /invoices HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert held.reached.wait(5)
+        assert not ended.is_set()
+    assert ended.wait(5)
 
 
 @pytest.mark.parametrize("path", ["products?offset=x", "payments?after=nonsense", "orders?updated_after=now"])
