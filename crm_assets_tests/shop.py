@@ -48,7 +48,7 @@ LOGINS: Mapping[str, dict[str, str]] = {
         "client_secret": PASSWORD,
     },
 }
-"""How a client logs in, in dlt's words, by the value of `Shop.login`. The last address needs the shop's before it."""
+"""How a client logs in, in dlt's words, by the value of `Shop.login`; `Shop.config` completes the address."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,7 @@ class Shop:
         self._token_requests = token_requests
         self._tokens: dict[str, int] = {}
         self._faults: list[Fault] = []
+        self._releases: list[Event] = []
         self._lock = Lock()
         self._server = _Server(port, self)
 
@@ -281,11 +282,14 @@ class Shop:
         """Return what `shop.yaml` says, with this shop's address and login."""
         from dagster_shared.yaml_utils import safe_load_yaml  # the shop's own process does without
 
-        auth = dict(LOGINS[self.login])
+        text = CONFIG.read_text(encoding="utf-8").replace("{{ dlt.secrets.token }}", TOKEN)
+        config: dict[str, Any] = safe_load_yaml(text)
+        config["client"]["base_url"] = self.base_url
+        if self.login != "bearer":
+            config["client"]["auth"] = dict(LOGINS[self.login])
         if self.login == "oauth2":
-            auth["access_token_url"] = self.base_url + auth["access_token_url"]
-        config: dict[str, Any] = safe_load_yaml(CONFIG.read_text(encoding="utf-8"))
-        return config | {"client": {"base_url": self.base_url, "auth": auth}}
+            config["client"]["auth"]["access_token_url"] = f"{self.base_url}/oauth/token"
+        return config
 
     def spoil(
         self,
@@ -295,6 +299,7 @@ class Shop:
         from_page: int = 1,
         times: int | None = None,
         parent: Any = None,
+        release: Event | None = None,
     ) -> Fault:
         """Answer requests of a listing with something else.
 
@@ -304,10 +309,13 @@ class Shop:
             from_page: the first page that is spoiled, from 1.
             times: how many requests are; None for all until `heal`.
             parent: key of the record whose children alone are spoiled.
+            release: what they wait for first, or until the client is gone; `heal` sets it, too.
         """
-        fault = Fault(listing, answer, from_page, times, None if parent is None else str(parent))
+        fault = Fault(listing, answer, from_page, times, None if parent is None else str(parent), release)
         with self._lock:
             self._faults.append(fault)
+            if release:
+                self._releases.append(release)
         return fault
 
     def fail(self, listing: str, status: int = 503, retry_after: str | None = None, **where: Any) -> Fault:
@@ -317,16 +325,14 @@ class Shop:
 
     def hang(self, listing: str, **where: Any) -> Fault:
         """Let requests of a listing wait until `release` of the fault is set, or the client is gone."""
-        fault = self.spoil(listing, lambda right: right, **where)
-        fault.release = Event()
-        return fault
+        return self.spoil(listing, lambda right: right, release=Event(), **where)
 
     def heal(self) -> None:
         """End all faults, and answer what waits."""
         with self._lock:
-            for fault in self._faults:
-                if fault.release:
-                    fault.release.set()
+            for release in self._releases:
+                release.set()
+            self._releases.clear()
             self._faults.clear()
 
     def answer(self, request: Request, is_gone: Callable[[], bool]) -> Answer:

@@ -143,7 +143,7 @@ def test_a_fault_spoils_the_pages_that_it_names_as_often_as_it_says(shop: Shop) 
 
 
 def test_a_request_that_hangs_is_answered_when_it_is_released(shop: Shop) -> None:
-    held = shop.hang("invoices")
+    held = shop.hang("invoices", times=1)
     assert held.release
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(get, shop, "invoices")
@@ -161,8 +161,7 @@ def test_a_request_that_hangs_ends_when_its_client_is_gone(shop: Shop) -> None:
         ended.set()
         return right
 
-    held = shop.hang("invoices")
-    held.spoil = end
+    held = shop.spoil("invoices", end, release=Event())
     with socket.create_connection(("127.0.0.1", int(shop.base_url.rpartition(":")[2]))) as client:
         client.sendall(f"GET /invoices HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
         assert held.reached.wait(5)
