@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 
 from crm_assets.account import Account
-from crm_assets.models import MODELS
 from crm_assets.models.columns import Column, column_name, columns_of
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, an_account
 from crm_assets_tests.contract import ApiUnderTest, Key, Row, Served, Table

@@ -11,7 +11,7 @@ from typing import Any, cast
 from crm_assets.apis.api_config import Cadence, Client, Endpoint, ErrorHandler, Incremental, WriteDisposition
 from crm_assets.apis.defaults import complete_rows
 from crm_assets.apis.expressions import parents_of
-from crm_assets.apis.files import find_config
+from crm_assets.apis.files import beside, find_config
 from crm_assets.apis.references import Reference, references_in
 from crm_assets.apis.validation import validate
 from crm_assets.errors import ApiConfigError
@@ -161,47 +161,47 @@ def read_api(config: Any, origin: str = "api", file: Path | None = None) -> Api:
     valid = validate(config, origin)
     rows = complete_rows(valid)
     unselected = frozenset(row["name"] for row in rows if not row.get("selected", True))
-    return Api(tuple(_resource(row, origin) for row in rows), valid["client"], unselected, file)
+    return Api(tuple(_resource(row, origin, file) for row in rows), valid["client"], unselected, file)
 
 
-def _resource(row: Mapping[str, Any], origin: str) -> Resource:
+def _resource(row: Mapping[str, Any], origin: str, file: Path | None) -> Resource:
     place = f"{origin}: resources.{row['name']}"
     return Resource(
         name=row["name"],
-        endpoint=_endpoint(row["endpoint"], f"{place}.endpoint"),
-        model=_model(row.get("model"), row.get("primary_key", ()), place),
+        endpoint=_endpoint(row["endpoint"], f"{place}.endpoint", file),
+        model=_model(row.get("model"), row.get("primary_key", ()), place, file),
         cadence=row["cadence"],
         primary_key=row.get("primary_key", ()),
         write_disposition=row["write_disposition"],
         include_from_parent=tuple(row.get("include_from_parent", ())),
-        processing_steps=tuple(_steps(row.get("processing_steps", ()), place)),
+        processing_steps=tuple(_steps(row.get("processing_steps", ()), place, file)),
         hints=tuple(_hint(name, hint, row.get("primary_key", ())) for name, hint in row["columns"].items()),
     )
 
 
-def _endpoint(endpoint: Mapping[str, Any], place: str) -> Endpoint:
+def _endpoint(endpoint: Mapping[str, Any], place: str, file: Path | None) -> Endpoint:
     """Return `endpoint` with its functions in the place of their names."""
     found: dict[str, Any] = dict(endpoint)
     if actions := endpoint.get("response_actions"):
         where = f"{place}.response_actions"
-        found["response_actions"] = [{**one, "action": _functions(one["action"], where)} for one in actions]
+        found["response_actions"] = [{**one, "action": _functions(one["action"], where, file)} for one in actions]
     incremental = endpoint.get("incremental", {})
     if "convert" in incremental:
-        convert = _functions(incremental["convert"], f"{place}.incremental.convert")
+        convert = _functions(incremental["convert"], f"{place}.incremental.convert", file)
         found["incremental"] = {**incremental, "convert": convert}
     return cast(Endpoint, found)
 
 
-def _functions(named: Any, place: str) -> Any:
+def _functions(named: Any, place: str, file: Path | None) -> Any:
     if isinstance(named, list):
-        return [_functions(one, place) for one in named]
-    return named_object(named, place) if isinstance(named, str) and named != "ignore" else named
+        return [_functions(one, place, file) for one in named]
+    return _named_object(named, place, file) if isinstance(named, str) and named != "ignore" else named
 
 
-def _model(named: Any, key: Sequence[str], place: str) -> type[BaseRecord] | None:
+def _model(named: Any, key: Sequence[str], place: str, file: Path | None) -> type[BaseRecord] | None:
     if named is None:
         return None
-    model = named_object(named, f"{place}.model") if isinstance(named, str) else named
+    model = _named_object(named, f"{place}.model", file) if isinstance(named, str) else named
     if not isinstance(model, type) or not issubclass(model, BaseRecord):
         raise ApiConfigError(
             f"{place}.model: {named!r} is not a model; derive it from crm_assets.models.record.Record."
@@ -214,23 +214,21 @@ def _model(named: Any, key: Sequence[str], place: str) -> type[BaseRecord] | Non
     return model
 
 
-def named_object(name: str, place: str) -> Any:
-    """Return the object that `name` says, `module:name`.
-
-    Raises:
-        ApiConfigError: there is none; names `place`.
-    """
+def _named_object(name: str, place: str, file: Path | None) -> Any:
+    """Return the object that `name` says: `module:name`, or `file.py:name` beside the configuration `file`."""
     try:
+        if file and ".py:" in name:
+            return beside(file, name)
         return resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ApiConfigError(f"{place}: {name!r} cannot be imported: {error}.") from None
+    except Exception as error:
+        raise ApiConfigError(f"{place}: {name!r} cannot be imported: {error}.") from error
 
 
-def _steps(steps: Sequence[Mapping[str, Any]], place: str) -> Iterator[ProcessingStep]:
+def _steps(steps: Sequence[Mapping[str, Any]], place: str, file: Path | None) -> Iterator[ProcessingStep]:
     for number, step in enumerate(steps):
         for kind, function in step.items():
             where = f"{place}.processing_steps.{number}.{kind}"
-            yield ProcessingStep(kind, _functions(function, where))
+            yield ProcessingStep(kind, _functions(function, where, file))
 
 
 def _hint(name: str, hint: Mapping[str, Any], key: Sequence[str]) -> Column:

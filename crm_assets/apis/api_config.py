@@ -15,7 +15,7 @@ from crm_assets.apis.expressions import expressions_in
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 _KEYS = re.compile(r"\w+(\.\w+)*")
-_FUNCTION = re.compile(r"[\w.]+:[\w.]+")
+_FUNCTION = re.compile(r"[\w./-]+:[\w.]+")
 _STOP_CONDITION = re.compile(r"not last_record\.get\((['\"])(?P<field>\w+)\1\)")
 
 Cadence = Literal["frequent", "daily"]

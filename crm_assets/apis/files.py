@@ -3,10 +3,12 @@
 import ast
 import builtins
 import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
+from zlib import crc32
 
 import yaml
 
@@ -48,6 +50,30 @@ def find_config(api: str, folder: Path) -> tuple[Any, Path]:
         )
     file = _module_file(place)
     return _from_python(file, name, module=place), file
+
+
+def beside(file: Path, name: str) -> Any:
+    """Return what `name`, such as `models.py:Product`, says, in the folder of `file`.
+
+    The file becomes a module, so that a class of it knows where it comes from.
+
+    Raises:
+        ImportError, AttributeError: there is no such file, or nothing in it that is called so.
+    """
+    place, _, attribute = name.rpartition(":")
+    path = file.parent / place
+    module_name = f"_beside_{crc32(str(path.resolve()).encode()):08x}_{path.stem}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None or not path.exists():
+            raise ImportError(f"there is no file {path}")
+        module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    return getattr(sys.modules[module_name], attribute)
 
 
 def _existing(path: Path, api: str) -> Path:

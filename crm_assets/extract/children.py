@@ -19,7 +19,7 @@ from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, own_error
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.pages import Guard, page_of, processed, redacted_error
-from crm_assets.extract.paginators import paginator_of
+from crm_assets.extract.paginators import ListingPaginator, paginator_of
 from crm_assets.extract.parents import Parent
 from crm_assets.extract.rest_api import request_of, response_actions
 
@@ -121,7 +121,7 @@ class ChildReader:
         records: list[Any] = []
         for data in self._client.paginate(
             **self._request_for(parent),
-            paginator=paginator_of(self._resource, self._connection.page_size),
+            paginator=ListingPaginator(self._resource.name, paginator_of(self._resource, self._connection.page_size)),
             data_selector=self._selector,
             hooks=create_response_hooks(response_actions(self._resource, self._connection)),
         ):

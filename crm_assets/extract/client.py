@@ -33,6 +33,8 @@ _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
 _TOO_MANY_REQUESTS = 429
+_RENEWALS = 3
+"""How often a token that is refused is renewed for one request."""
 
 _CRM_DOWN = "Run again when the CRM is available."
 _REPORT_IT = "Its table is untouched. If it keeps happening, report it to the CRM's support."
@@ -104,14 +106,17 @@ class CrmSession(requests.Session):
             CrmError: there is no usable answer; the kind says why.
         """
         try:
+            for _ in range(_RENEWALS if isinstance(self.auth, SharedToken) else 0):
+                try:
+                    return super().send(request, **options)
+                except LoginRefused as refusal:
+                    if refusal.status != 401:
+                        raise
+                    self.auth.renew(request.headers.get("Authorization"))  # it may expire earlier than was said
+                    request = self.auth(request)
             return super().send(request, **options)
         except requests.TooManyRedirects:
             raise self._bad_redirect(f"{without_userinfo(request.url)} redirects in a loop") from None
-        except LoginRefused as refusal:
-            if refusal.status != 401 or not isinstance(self.auth, SharedToken):
-                raise
-            self.auth.renew(request.headers.get("Authorization"))  # it can expire before the time that was said
-            return super().send(self.auth(request), **options)
 
     def get_redirect_target(self, response: requests.Response) -> str | None:
         """Return where `response` redirects to, None if it does not.

@@ -81,7 +81,7 @@ def is_resumable(paginator: BasePaginator) -> bool:
 
 def reported_total(page: PageData[Any]) -> int | None:
     """Return how many records the CRM says that the listing has, where its pages say so."""
-    paginator = page.paginator
+    paginator = page.paginator.inner if isinstance(page.paginator, ListingPaginator) else page.paginator
     if not isinstance(paginator, OffsetPaginator) or not paginator.total_path:
         return None
     found = jsonpath.find_values(paginator.total_path, page.response.json())
@@ -178,35 +178,55 @@ def _pop_cursor(data: list[Any] | None, field: str) -> str | None:
     return str(cursor) if cursor else None
 
 
-class ResumingPaginator(BasePaginator):
-    """Another paginator, whose first request is `start`."""
+class ListingPaginator(BasePaginator):
+    """Another paginator, for one listing of a resource: it may begin in the middle, and says what a response lacks.
 
-    def __init__(self, inner: BasePaginator, start: NextRequest) -> None:
+    Args:
+        resource: name of the resource, for messages.
+        inner: the other one.
+        start: the request to begin with; None for the first one.
+
+    Raises:
+        UnexpectedResponse: a response lacks what `inner` looks for.
+    """
+
+    def __init__(self, resource: str, inner: BasePaginator, start: NextRequest | None = None) -> None:
         super().__init__()
-        self._inner = inner
+        self.inner = inner
+        self._resource = resource
         self._start = start
 
     @property
     def has_next_page(self) -> bool:
         """Whether another page follows."""
-        return self._inner.has_next_page
+        return self.inner.has_next_page
 
     def init_request(self, request: Request) -> None:
         """Put `start` in the place of the first request."""
-        self._inner.init_request(request)
+        self.inner.init_request(request)
+        if self._start is None:
+            return
         start = deepcopy(self._start)
         request.method, request.url = start.method, start.url
         request.params, request.json, request.data = start.params, start.json, start.data
-        if isinstance(self._inner, RangePaginator):
-            self._inner.current_value = _number(self._inner, start)
+        if isinstance(self.inner, RangePaginator):
+            self.inner.current_value = _number(self.inner, start)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Learn from the page whether another one follows."""
-        self._inner.update_state(response, data)
+        try:
+            self.inner.update_state(response, data)
+        except ValueError as error:
+            lacking, _, _ = str(error).partition(", got")
+            raise UnexpectedResponse(
+                self._resource,
+                f"a response does not say whether another page follows: {' '.join(lacking.split())}",
+                "Its table is untouched. Correct the paginator of its endpoint in the API's configuration.",
+            ) from None
 
     def update_request(self, request: Request) -> None:
         """Ask for the next page."""
-        self._inner.update_request(request)
+        self.inner.update_request(request)
 
 
 def _number(paginator: RangePaginator, start: NextRequest) -> int:

@@ -19,7 +19,7 @@ from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.incremental import with_start
-from crm_assets.extract.paginators import NextRequest, ResumingPaginator, paginator_of
+from crm_assets.extract.paginators import ListingPaginator, NextRequest, paginator_of
 from crm_assets.extract.response_actions import is_function
 from crm_assets.extract.responses import body_problem, without_userinfo
 
@@ -44,7 +44,7 @@ def rest_api_resource(
     paginator = paginator_of(resource, connection.page_size)
     endpoint: dict[str, Any] = {
         **request_of(resource, connection),
-        "paginator": ResumingPaginator(paginator, start) if start else paginator,
+        "paginator": ListingPaginator(resource.name, paginator, start),
     }
     if selector := resource.endpoint.get("data_selector"):
         # dlt would parse a selector given as text anew for every page.
