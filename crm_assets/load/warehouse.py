@@ -15,6 +15,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from crm_assets.account import Account
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
+from crm_assets.load.column_types import with_types
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
@@ -45,13 +46,23 @@ class OpenWarehouse:
         return self.client.sql_client
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
-        """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
-        spooled = [one.spooled for one in listings.complete]
+        """Return `listings`, typed, with those among the failed whose tables cannot take them.
+
+        What is dlt's own is repaired.
+
+        Raises:
+            WarehouseError: no table can be loaded, or the warehouse does not answer.
+        """
+        try:
+            typed = with_types(self.sql, listings.complete)
+        except (DatabaseException, DestinationConnectionError) as error:
+            raise explained(error, self.account.dataset, nothing_changed=True) from error
+        spooled = [one.spooled for one in typed]
         refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None)
-        for one in listings.complete:
+        for one in typed:
             if one.resource in refused:
                 one.checkpoints.clear()
-        complete = [one for one in listings.complete if one.resource not in refused]
+        complete = [one for one in typed if one.resource not in refused]
         return Listings(complete, {**listings.failed, **refused})
 
     def load(self, fetched: Sequence[Fetched]) -> Loaded:
