@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from crm_assets.extract.arrow_fields import arrow_type
 from crm_assets.extract.json_decoder import parse
 from crm_assets.models.columns import variant_column, variant_of
-from crm_assets.models.kinds import Kind, kind_of, least_type
+from crm_assets.models.kinds import DATE_AND_TIME, Kind, kind_of, least_type
 from crm_assets.models.values import CONVERT, FIRST_SECOND, LAST_SECOND, DataTypeName, to_json
 
 Values = list[Any]
-_DATE_AND_TIME = r"^\d{4}-\d\d-\d\d[T ]\d\d"
 _UTC = arrow_type("timestamp")
+_DAY = 86_400
 _REFUSED = (pa.ArrowInvalid, OverflowError, UnicodeEncodeError, orjson.JSONEncodeError)
 
 
@@ -166,7 +166,7 @@ def _quoted_times(texts: pa.Array) -> pa.Array | None:
 
 def _times(texts: pa.Array) -> pa.Array | None:
     """Return `texts` as points in time; None unless each is a date with a time, all with an offset or none."""
-    if not pc.all(pc.match_substring_regex(texts, _DATE_AND_TIME), min_count=0).as_py():
+    if not pc.all(pc.match_substring_regex(texts, DATE_AND_TIME), min_count=0).as_py():
         return None
     try:
         array = texts.cast(_UTC)
@@ -178,5 +178,6 @@ def _times(texts: pa.Array) -> pa.Array | None:
     extremes = pc.min_max(array.cast(pa.int64())).as_py()
     if extremes["min"] is None:
         return array
-    first, end = FIRST_SECOND * 1_000_000, (LAST_SECOND + 1) * 1_000_000
+    # With an offset, the last day of the year 0, which Arrow alone knows, may be the first of the year 1.
+    first, end = (FIRST_SECOND + _DAY) * 1_000_000, (LAST_SECOND + 1) * 1_000_000
     return array if first <= extremes["min"] <= extremes["max"] < end else None

@@ -13,7 +13,8 @@ A timestamp is a date with a time in ISO 8601, as text: what dlt detects as ship
 text.
 """
 
-_DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d")
+DATE_AND_TIME = r"^\d{4}-\d\d-\d\d[T ]\d\d"
+"""How a timestamp begins, as a regular expression."""
 
 _HELD: Mapping[DataTypeName, frozenset[Kind]] = {
     "bigint": frozenset({"bigint", "empty"}),
@@ -60,7 +61,7 @@ def least_type(kinds: Collection[Kind]) -> DataTypeName | None:
 def _kind_of_text(text: str) -> Kind:
     if not text:
         return "empty"
-    if not _DATE_AND_TIME.match(text):
+    if not re.match(DATE_AND_TIME, text):
         return "text"
     try:
         to_timestamp(text)

@@ -358,7 +358,8 @@ ADVICE: Mapping[str, str] = {
     "rejected": "Correct the records in the CRM and load the table again. Until then they are in rejected_records, "
     "whole.",
     "types": "Correct the values in the CRM and load the table again. Until then the column is NULL in those rows, and "
-    "the values are in the variant column. If they are right, give the field another type in the model.",
+    "the values are in the variant column. If they are right, give the field another type in the model; without a "
+    "model, rename or drop both columns, and the next load makes the column anew.",
     "row_count": "See in the CRM whether so many records are gone. If they are, and deletes were blocked, allow them "
     "once with --allow-deletes. If they are not, check what the login may see, and load the table again.",
     "complete": "Load the table again. If the CRM still reports another number than it lists, check what the login "

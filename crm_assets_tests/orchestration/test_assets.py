@@ -438,6 +438,20 @@ def test_a_resource_without_a_model_loads_with_the_types_of_its_values(
     assert failed == {"types", "rejected", "drift"}
 
 
+def test_a_key_that_its_column_does_not_hold_stops_the_table_of_a_resource_without_a_model(
+    sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    account = an_account()
+    account = replace(account, resources=tuple(replace(one, model=None) for one in account.resources))
+    for place in range(SMALL["milestone"]):
+        sandbox.crm.replace("milestone", place, {"id": place})
+    assert run_assets(instance, ["milestone"], account=account).success
+    sandbox.crm.replace("milestone", 0, {"id": "abc"})
+    said = failure_of(run_assets(instance, ["milestone"], account=account))
+    assert "milestone: milestone.id is BIGINT and must be VARCHAR. Its tables are untouched." in said
+    assert warehouse.query("SELECT id FROM crm.milestone ORDER BY id") == [(0,), (1,), (2,)]
+
+
 @pytest.fixture
 def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
     """Declare a field of deals, `customTier`, as a person does in the model."""
