@@ -230,7 +230,11 @@ def _faults(column: Column, values: Values) -> dict[int, str]:
 
 def _faults_of_key(name: str, values: Values) -> dict[int, str]:
     """Return what is wrong with those of `values` that tell no record from another."""
-    missing = {index: f"{name} is missing" for index, value in enumerate(values) if value in (None, "")}
+    missing = {
+        index: f"{name} is missing"
+        for index, value in enumerate(values)
+        if value is None or (isinstance(value, str) and not value.strip())
+    }
     nested = {
         index: f"{name}: {show(value)} is nested, and tells no record from another"
         for index, value in enumerate(values)

@@ -125,7 +125,7 @@ def test_a_declared_text_takes_a_nested_value_as_json() -> None:
     [
         ({"name": "nobody"}, "code is missing"),
         ({"code": None}, "code is missing"),
-        ({"code": ""}, "code is missing"),
+        ({"code": " "}, "code is missing"),
         ({"code": [1]}, "code: [1] is nested, and tells no record from another"),
     ],
 )
