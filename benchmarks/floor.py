@@ -40,6 +40,8 @@ SQL = {
     "json": "JSON",
 }
 
+UNDECLARED: dict[type, str] = {int: "bigint", str: "text", bool: "bool", float: "double", dict: "json", list: "json"}
+
 
 def records_of(base_url: str, login: str, path: str) -> list[dict[str, Any]]:
     address = urlsplit(base_url)
@@ -80,8 +82,15 @@ def array(data_type: str, values: list[Any]) -> pa.Array:
         case "json":
             values = [None if value is None else orjson.dumps(value).decode() for value in values]
         case "text":
-            values = [value if value is None or isinstance(value, str) else str(value) for value in values]
+            values = [
+                value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in values
+            ]
     return pa.array(values, ARROW[data_type])
+
+
+def undeclared_type(values: list[Any]) -> str:
+    found = {type(value) for value in values if value is not None}
+    return UNDECLARED[found.pop()] if len(found) == 1 else "text"
 
 
 def table_of(resource: str, records: list[dict[str, Any]]) -> tuple[pa.Table, dict[str, str]]:
@@ -89,8 +98,9 @@ def table_of(resource: str, records: list[dict[str, Any]]) -> tuple[pa.Table, di
     fields = dict.fromkeys([*types, *(field for record in records for field in record)])
     arrays, sql = {}, {}
     for field in fields:
-        name, data_type = types.get(field, (column_name(field), "json"))
-        arrays[name] = array(data_type, [record.get(field) for record in records])
+        values = [record.get(field) for record in records]
+        name, data_type = types.get(field) or (column_name(field), undeclared_type(values))
+        arrays[name] = array(data_type, values)
         sql[name] = SQL[data_type]
     return pa.table(arrays), sql
 

@@ -393,7 +393,9 @@ class CheckSettings(Settings):
     section: ClassVar[str] = "checks"
 
     rejected_share: Share = Field(
-        0.01, description="Share of rejected records above which the check reports an error, not a warning."
+        0.01,
+        description="Share of rejected records, or of rows with a value that does not fit its column, above which the "
+        "check reports an error, not a warning.",
     )
     row_count_drop: Share = Field(0.2, description="Share of its rows that a table or a listing may lose.")
     dangling_share: Share = Field(0.05, description="Largest share of references that may point to missing records.")

@@ -93,7 +93,8 @@ def as_rows(resource: str, records: list[Any]) -> Table:
     batch, rejected = Batcher(resource, RESOURCES[resource].columns).batch(records)
     assert not rejected
     names = [*(column.name for column in RESOURCES[resource].columns), MARK]
-    rows = [tuple(_plain(row.get(name)) for name in names) for row in batch.to_pylist()]
+    found = [row | {MARK: row.get(MARK) and int(row[MARK])} for row in batch.to_pylist()]
+    rows = [tuple(_plain(row[name]) for name in names) for row in found]
     return {int(row[0]): row for row in rows}
 
 

@@ -20,6 +20,11 @@ def arrow_field(column: Column) -> pa.Field:
     return pa.field(column.name, _ARROW[column.data_type.name], nullable=column.nullable)
 
 
-def undeclared_field(name: str) -> pa.Field:
+def undeclared_field(name: str, data_type: DataTypeName = "json") -> pa.Field:
     """Return the Arrow field of a column that no model declares."""
-    return pa.field(name, _ARROW["json"])
+    return pa.field(name, arrow_type(data_type))
+
+
+def arrow_type(data_type: DataTypeName) -> pa.DataType:
+    """Return the Arrow type of `data_type`; JSON travels as text."""
+    return _ARROW[data_type]

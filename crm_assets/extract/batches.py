@@ -1,4 +1,4 @@
-"""Records as Arrow batches of the declared schema, plus one JSON column per undeclared field."""
+"""Records as Arrow batches of the declared schema, plus one column of JSON text per undeclared field."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
+from crm_assets.extract.json_columns import Values, json_array, kinds_of, variant_type
 from crm_assets.models.by_products import REJECTED_COLUMNS
-from crm_assets.models.columns import (
-    OTHER_FIELDS,
-    Column,
-    column_name,
-)
+from crm_assets.models.columns import OTHER_FIELDS, Column, column_name, variant_column
+from crm_assets.models.kinds import Kind
 from crm_assets.models.values import (
     CONVERT,
     FIRST_SECOND,
@@ -24,11 +22,10 @@ from crm_assets.models.values import (
     MILLISECONDS_FROM,
     DataTypeName,
     json_text,
+    show,
     to_bigint,
-    to_json,
 )
 
-Values = list[Any]
 _JSON_TYPES: dict[type, str] = {
     int: "number",
     float: "number",
@@ -68,14 +65,18 @@ class Batcher:
     column's in snake case. Two fields of one record that become the same column do not collide: the
     second gets a column of its own with a suffix made from its name.
 
+    A value that a declared column does not hold goes to its variant column for the type of the value, and the
+    column is NULL. Only a record without a usable value in a required column, or in one of the key, is no row.
+
     The undeclared columns of earlier batches stay in later ones, so that schemas only ever grow, up to
     a limit: the undeclared fields beyond it share one column.
 
     Args:
         resource: name of the resource.
         columns: its declared columns.
+        key: the columns of its primary key.
         new_columns: how many undeclared columns there may be.
-        undeclared: the undeclared columns of batches made before, by another one.
+        undeclared: what `undeclared` said of batches made before, by another one.
         fields: what its `fields` said.
     """
 
@@ -84,19 +85,23 @@ class Batcher:
         resource: str,
         columns: Sequence[Column],
         new_columns: int = 200,
-        undeclared: Iterable[str] = (),
+        *,
+        key: Sequence[str] = (),
+        undeclared: Mapping[str, Iterable[Kind]] | None = None,
         fields: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._resource = resource
         self._declared = {column.name: column for column in columns}
+        self._required = {column.name for column in columns if not column.nullable} | set(key)
         self._new_columns = new_columns
-        self._undeclared: dict[str, None] = dict.fromkeys(undeclared)
+        self._undeclared: dict[str, set[Kind]] = {name: set() for name in key if name not in self._declared}
+        self._undeclared |= {name: set(kinds) for name, kinds in (undeclared or {}).items()}
         self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
 
     @property
-    def undeclared(self) -> list[str]:
-        """The undeclared columns so far, in their order."""
-        return list(self._undeclared)
+    def undeclared(self) -> dict[str, list[Kind]]:
+        """The undeclared columns so far, in their order, each with the kinds of its values; none for no value."""
+        return {name: sorted(kinds) for name, kinds in self._undeclared.items()}
 
     @property
     def fields(self) -> dict[str, list[str]]:
@@ -108,15 +113,35 @@ class Batcher:
         rejected = [self._reject(record, "is not a JSON object") for record in records if not isinstance(record, dict)]
         rows: list[dict[str, Any]] = [record for record in records if isinstance(record, dict)]
         values = self._by_column(rows)
+        if faults := self._faults(values, len(rows)):
+            rejected += [self._reject(rows[index], reason) for index, reason in sorted(faults.items())]
+            rows = [row for index, row in enumerate(rows) if index not in faults]
+            values = self._by_column(rows)
+        return self._assemble(self._arrays(values, len(rows))), rejected
+
+    def _faults(self, values: Mapping[str, Values], count: int) -> dict[int, str]:
+        """Return why rows cannot be told from others, by their places: a required column has no usable value."""
         faults: dict[int, str] = {}
-        arrays = {
-            name: _declared_array(column, values.pop(name, None), len(rows), faults)
-            for name, column in self._declared.items()
-        }
-        for name in self._undeclared:
-            arrays[name] = _json_array(values.get(name), len(rows))
-        rejected += [self._reject(rows[index], reason) for index, reason in sorted(faults.items())]
-        return self._assemble(arrays, len(rows), faults), rejected
+        for name in self._required:
+            found = values.get(name, [None] * count)
+            column = self._declared.get(name)
+            for index, reason in (_faults_of_key(name, found) if column is None else _faults(column, found)).items():
+                faults.setdefault(index, reason)
+        return faults
+
+    def _arrays(self, values: dict[str, Values], count: int) -> dict[str, pa.Array]:
+        arrays: dict[str, pa.Array] = {}
+        for name, column in self._declared.items():
+            arrays[name], others = _declared_array(column, values.pop(name, None), count)
+            for index, value in others.items():
+                kind = variant_type(value)
+                values.setdefault(variant_column(name, kind), [None] * count)[index] = value
+        for name in dict.fromkeys([*self._undeclared, *values]):
+            kinds = self._undeclared.setdefault(name, set())
+            found = values.get(name)
+            arrays[name] = pa.nulls(count, pa.string()) if found is None else json_array(found)
+            kinds |= kinds_of(found or [], kinds)
+        return arrays
 
     def _by_column(self, rows: list[dict[str, Any]]) -> dict[str, Values]:
         fields: dict[str, list[str]] = {}
@@ -136,7 +161,6 @@ class Batcher:
                 values[name] = sent[names[0]]
             else:
                 self._share(name, names, rows, values)
-        self._undeclared.update(dict.fromkeys(name for name in values if name not in self._declared))
         return values
 
     def _has_room_for(self, name: str) -> bool:
@@ -144,7 +168,7 @@ class Batcher:
         if name not in self._declared and name not in self._undeclared:
             if len(self._undeclared) >= self._new_columns:
                 return False
-            self._undeclared[name] = None
+            self._undeclared[name] = set()
         return True
 
     def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]], values: dict[str, Values]) -> None:
@@ -159,13 +183,12 @@ class Batcher:
                 else:
                     _put_aside(values, len(rows), index, {field: row[field]})
 
-    def _assemble(self, arrays: dict[str, pa.Array], count: int, faults: dict[int, str]) -> pa.RecordBatch:
+    def _assemble(self, arrays: dict[str, pa.Array]) -> pa.RecordBatch:
         nullable = pa.schema(
             [arrow_field(column).with_nullable(True) for column in self._declared.values()]
             + [undeclared_field(name) for name in self._undeclared]
         )
-        batch = pa.RecordBatch.from_arrays([arrays[field.name] for field in nullable], schema=nullable)
-        return batch.filter(pa.array([index not in faults for index in range(count)])) if faults else batch
+        return pa.RecordBatch.from_arrays([arrays[field.name] for field in nullable], schema=nullable)
 
     def _reject(self, record: Any, reason: str) -> Rejected:
         record_id = record.get("id") if isinstance(record, dict) else None
@@ -189,46 +212,67 @@ def _identifier(value: Any) -> str | None:
     return str(number) if number is not None else None if value is None else str(value)
 
 
-def _declared_array(column: Column, values: Values | None, count: int, faults: dict[int, str]) -> pa.Array:
-    data_type = arrow_field(column).type
-    if values is None:
-        values = [None] * count
+def _faults(column: Column, values: Values) -> dict[int, str]:
+    """Return what is wrong with those of `values` that are no value of a required `column`."""
     array = _whole(column.data_type.name, values)
-    if array is None:
-        array = pa.array(_one_by_one(column, values, faults), data_type)
-    if not column.nullable and array.null_count:
-        for index, missing in enumerate(array.is_null().to_pylist()):
-            if missing:
-                faults.setdefault(index, f"{column.field} is missing")
-    return array
-
-
-def _one_by_one(column: Column, values: Values, faults: dict[int, str]) -> Values:
+    if array is not None and not array.null_count:
+        return {}
     convert = CONVERT[column.data_type.name]
-    converted: Values = []
+    faults: dict[int, str] = {}
     for index, value in enumerate(values):
         try:
-            converted.append(None if value is None else convert(value))
+            if value is None or convert(value) is None:
+                faults[index] = f"{column.field} is missing"
         except ValueError as error:
-            converted.append(None)
-            faults.setdefault(index, f"{column.field}: {error}")
-    return converted
+            faults[index] = f"{column.field}: {error}"
+    return faults
+
+
+def _faults_of_key(name: str, values: Values) -> dict[int, str]:
+    """Return what is wrong with those of `values` that tell no record from another."""
+    missing = {
+        index: f"{name} is missing"
+        for index, value in enumerate(values)
+        if value is None or (isinstance(value, str) and not value.strip())
+    }
+    nested = {
+        index: f"{name}: {show(value)} is nested, and tells no record from another"
+        for index, value in enumerate(values)
+        if isinstance(value, dict | list)
+    }
+    return missing | nested
+
+
+def _declared_array(column: Column, values: Values | None, count: int) -> tuple[pa.Array, dict[int, Any]]:
+    """Return the values that `column` holds, and those that it does not hold by their places."""
+    data_type = arrow_field(column).type
+    if values is None:
+        return pa.nulls(count, data_type), {}
+    array = _whole(column.data_type.name, values)
+    if array is not None:
+        return array, {}
+    convert = CONVERT[column.data_type.name]
+    held: Values = []
+    others: dict[int, Any] = {}
+    for index, value in enumerate(values):
+        try:
+            held.append(None if value is None else convert(value))
+        except ValueError:
+            held.append(None)
+            others[index] = value
+    return pa.array(held, data_type), others
 
 
 def _whole(data_type: DataTypeName, values: Values) -> pa.Array | None:
     """Return all values as one array if each is as clean as its type wants it, else None."""
     if data_type == "json":
-        return _json_array(values, len(values))
+        return json_array(values)
     if not set(map(type, values)) <= _CLEAN[data_type]:
         return None
     try:
         return _FROM_CLEAN[data_type](values)
     except (pa.ArrowInvalid, OverflowError):
         return None
-
-
-def _json_array(values: Values | None, count: int) -> pa.Array:
-    return pa.nulls(count, pa.string()) if values is None else pa.array(map(to_json, values), pa.string(), size=count)
 
 
 def _doubles(values: Values) -> pa.Array | None:

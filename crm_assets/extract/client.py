@@ -106,11 +106,11 @@ class CrmSession(requests.Session):
             CrmError: there is no usable answer; the kind says why.
         """
         try:
-            for _ in range(_RENEWALS if isinstance(self.auth, SharedToken) else 0):
+            for _ in range(_RENEWALS):
                 try:
                     return super().send(request, **options)
                 except LoginRefused as refusal:
-                    if refusal.status != 401:
+                    if refusal.status != 401 or not isinstance(self.auth, SharedToken):
                         raise
                     self.auth.renew(request.headers.get("Authorization"))  # it may expire earlier than was said
                     request = self.auth(request)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dlt
+import pyarrow as pa
 from dlt.extract import DltResource, DltSource
 
 from crm_assets.account import Account, resolve_account
@@ -11,9 +12,11 @@ from crm_assets.apis.api import Resource
 from crm_assets.extract.batches import Batcher, rejected_batch
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Traffic
+from crm_assets.extract.json_columns import column_type, typed_arrays
 from crm_assets.extract.pages import read_pages
 from crm_assets.models.by_products import REJECTED_TABLE
-from crm_assets.models.columns import dlt_columns
+from crm_assets.models.columns import column_hints
+from crm_assets.models.values import CONVERT, DataTypeName
 
 _REJECTED = dlt.mark.make_hints(table_name=REJECTED_TABLE, write_disposition="append", primary_key=(), columns=())
 
@@ -27,8 +30,9 @@ def crm_source(
 ) -> DltSource:
     """Return the CRM of an account as a dlt source.
 
-    Tables have the types of the models: ids as integers, times in UTC, nested values as JSON. Records that cannot
-    be rows go to the table `rejected_records`, as they do in the assets.
+    Tables have the types of the models: ids as integers, times in UTC, nested values as JSON. What no model declares
+    has the type of the first page that has a value for it, and keeps it in the schema of the pipeline. What does not
+    fit goes to variant columns, and records that cannot be rows to the table `rejected_records`, as in the assets.
 
     Args:
         account: name of the account; its settings are in the section `sources.<account>`.
@@ -55,15 +59,30 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
         name=resource.name,
         primary_key="id",
         write_disposition="merge",
-        columns=dlt_columns(resource.columns),
+        columns=column_hints(resource.columns, {}, resource.key),
     )
 
 
 def _tables(account: Account, resource: Resource, email: str | None, api_key: str | None) -> Iterator[Any]:
-    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns)
+    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns, key=resource.key)
+    declared = {column.name for column in resource.columns}
+    types = _known_types(resource)
     with connect(account, email=email, api_key=api_key) as connection:
         for page in read_pages(resource, connection, Traffic()):
-            rows, rejected = batcher.batch(page.records)
-            yield rows
+            batch, rejected = batcher.batch(page.records)
+            found = {name: column_type(name, kinds, types) for name, kinds in batcher.undeclared.items()}
+            types |= {name: data_type for name, data_type in found.items() if data_type}
+            arrays = typed_arrays(batch, types, declared)
+            written = {name: column_type(name, (), types) for name in arrays if name not in declared}
+            undeclared = {name: data_type for name, data_type in written.items() if data_type}
+            hints = dlt.mark.make_hints(columns=column_hints(resource.columns, undeclared, resource.key))
+            yield dlt.mark.with_hints(pa.RecordBatch.from_pydict(arrays), hints)
             if rejected:
                 yield dlt.mark.with_hints(rejected_batch(rejected), _REJECTED, create_table_variant=True)
+
+
+def _known_types(resource: Resource) -> dict[str, DataTypeName]:
+    """Return the types that columns of `resource` have in the schema of the pipeline."""
+    table = dlt.current.source_schema().tables.get(resource.name)
+    columns = table["columns"] if table else {}
+    return {name: one for name, hint in columns.items() for one in CONVERT if one == hint.get("data_type")}

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,8 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
-from crm_assets.models.columns import Column
+from crm_assets.extract.json_columns import column_type, typed_arrays, typed_columns
+from crm_assets.models.columns import Column, variant_of
+from crm_assets.models.kinds import Kind, holds, least_type
+from crm_assets.models.values import DataTypeName
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 32 << 20
@@ -32,8 +36,13 @@ class Spooled:
     resource: str
     columns: tuple[Column, ...]
     """The declared columns."""
+    key: tuple[str, ...]
+    """The columns of the primary key."""
+    undeclared: Mapping[str, Sequence[Kind]]
+    """The columns that no model declares, each with the kinds of its values; none for one that was always null."""
+    types: Mapping[str, DataTypeName]
+    """The types of the undeclared columns that get into the table, and of the variants of columns."""
     parts: tuple[Path, ...]
-    schema: pa.Schema
     rows: int
     rejected: tuple[Path, ...]
     rejected_rows: int
@@ -48,6 +57,47 @@ class Spooled:
     """Identifiers that came more than once although nothing says that the record was changed meanwhile."""
     moved_ids: tuple[int, ...] = ()
     """Identifiers that came more than once, each time changed since: the record moved while the listing was read."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of its tables."""
+        declared = [arrow_field(column).with_nullable(True) for column in self.columns]
+        return pa.schema([*declared, *(undeclared_field(name, kind) for name, kind in self.types.items())])
+
+    def typed(self, known: Mapping[str, DataTypeName]) -> "Spooled":
+        """Return the listing with a type for each undeclared column.
+
+        A column that the table has keeps its type, and what does not fit goes to variant columns. Any other gets
+        the least type that holds all its values, and none gets in that has no value. A column of the key has no
+        variants: it gets the type that holds all its values if its own does not.
+
+        Args:
+            known: types of columns that the table has.
+        """
+        types: dict[str, DataTypeName] = {}
+        for name, kinds in self.undeclared.items():
+            found = column_type(name, kinds, known)
+            if found is None and name in self.key:
+                found = "text"  # no record has come yet, and text holds whatever comes
+            if found is not None:
+                types[name] = found
+        for name in [name for name, found in types.items() if not holds(found, self.undeclared[name])]:
+            variants = self._variants(name, types[name])
+            if variants and name in self.key:
+                types[name] = least_type(self.undeclared[name]) or types[name]
+            else:
+                types |= variants
+        return replace(self, types=types)
+
+    def _variants(self, name: str, data_type: DataTypeName) -> dict[str, DataTypeName]:
+        """Return the variant columns that it takes for the column `name` to be of `data_type`, with their types."""
+        columns = {
+            column
+            for batch in _stored_in(self.parts)
+            if name in batch.schema.names
+            for column in typed_columns(name, batch[name], data_type)
+        }
+        return {column: variant[1] for column in sorted(columns - {name}) if (variant := variant_of(column))}
 
     def newest(self) -> "Spooled":
         """Return the listing with each record once: in its newest version, or else the one listed last."""
@@ -72,22 +122,25 @@ class Spooled:
     def _copies(self, ids: pa.Array) -> Iterator[tuple[int, datetime, int]]:
         """Yield identifier, time of the last change and place of the rows of `ids`."""
         place = 0
-        for batch in _batches(self.parts, self.schema):
+        for batch in self._batches("id", _CHANGED):
+            says_when = pa.types.is_timestamp(batch[_CHANGED].type) if _CHANGED in batch.schema.names else False
             for index in pc.indices_nonzero(pc.is_in(batch["id"], ids)).to_pylist():
-                changed = batch[_CHANGED][index].as_py() if _CHANGED in batch.schema.names else None
+                changed = batch[_CHANGED][index].as_py() if says_when else None
                 yield batch["id"][index].as_py(), changed or _NEVER, place + index
             place += batch.num_rows
 
     def ids(self) -> list[pa.Array]:
         """Return the identifiers of all rows."""
-        return [batch["id"] for batch in _batches(self.parts, self.schema)]
+        return [batch["id"] for batch in self._batches("id")]
 
     def reported_count(self) -> int | None:
         """Return how many records the CRM says it has: with each page, or on the first record."""
         if self.total is not None:
             return self.total
-        first = next(_batches(self.parts, self.schema), None)
-        if first is None or first.schema.get_field_index(COUNT) < 0 or first[COUNT].type != pa.int64():
+        if not any(column.name == COUNT and column.data_type.name == "bigint" for column in self.columns):
+            return None
+        first = next(self._batches(COUNT), None)
+        if first is None:
             return None
         reported_count: int | None = pc.max(first[COUNT]).as_py()
         return reported_count
@@ -100,11 +153,24 @@ class Spooled:
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
-        yield from _tables(self.parts, self.schema, self.superseded)
+        yield from _tables(self._batches(), self.schema, self.superseded)
 
     def rejected_tables(self) -> Iterator[pa.Table]:
         """Yield the records that cannot be rows: resource, record_id, reason, record."""
-        yield from _tables(self.rejected, REJECTED_SCHEMA)
+        yield from _tables(_stored_in(self.rejected), REJECTED_SCHEMA)
+
+    def _batches(self, *names: str) -> Iterator[pa.RecordBatch]:
+        """Yield the columns `names` as they get into the table, all of them for no names."""
+        schema = pa.schema([field for field in self.schema if not names or field.name in names])
+        types = {name: kind for name, kind in self.types.items() if name in schema.names}
+        declared = set(schema.names) - types.keys()
+        for batch in _stored_in(self.parts):
+            arrays = typed_arrays(batch, types, declared)
+            whole = [
+                pa.nulls(batch.num_rows, field.type) if field.name not in arrays else arrays[field.name]
+                for field in schema
+            ]
+            yield pa.RecordBatch.from_arrays(whole, schema=schema)
 
 
 @dataclass(frozen=True)
@@ -116,7 +182,7 @@ class SpoolState:
     rejected: tuple[str, ...]
     rows: int
     rejected_rows: int
-    undeclared: tuple[str, ...]
+    undeclared: dict[str, list[Kind]]
     fields: dict[str, list[str]]
 
 
@@ -139,6 +205,7 @@ class ListingSpool:
         directory: where the files go; they begin with the resource's name.
         resource: name of the resource.
         columns: its declared columns.
+        key: the columns of its primary key.
         new_columns: how many undeclared fields get a column each.
         written: what is in `directory` already, when a listing is resumed.
     """
@@ -149,17 +216,21 @@ class ListingSpool:
         resource: str,
         columns: tuple[Column, ...],
         *,
+        key: tuple[str, ...] = (),
         new_columns: int = 200,
         written: SpoolState | None = None,
     ) -> None:
         self._resource = resource
         self._columns = columns
+        self._key = key
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
         if written is None:
-            self._batcher = Batcher(resource, columns, new_columns)
+            self._batcher = Batcher(resource, columns, new_columns, key=key)
             return
-        self._batcher = Batcher(resource, columns, new_columns, written.undeclared, written.fields)
+        self._batcher = Batcher(
+            resource, columns, new_columns, key=key, undeclared=written.undeclared, fields=written.fields
+        )
         self._rows.resume(written.parts, written.rows)
         self._rejected.resume(written.rejected, written.rejected_rows)
 
@@ -184,19 +255,24 @@ class ListingSpool:
             rejected=tuple(path.name for path in self._rejected.paths),
             rows=self._rows.rows,
             rejected_rows=self._rejected.rows,
-            undeclared=tuple(self._batcher.undeclared),
+            undeclared=self._batcher.undeclared,
             fields=self._batcher.fields,
         )
 
     def complete(self, total: int | None = None) -> Spooled:
-        """Close the files and return the listing, of which the CRM says that it has `total` records."""
+        """Close the files and return the listing, of which the CRM says that it has `total` records.
+
+        Its undeclared columns are JSON until they are typed.
+        """
         self._rows.close()
         self._rejected.close()
         return Spooled(
             resource=self._resource,
             columns=self._columns,
+            key=self._key,
+            undeclared=self._batcher.undeclared,
+            types=dict.fromkeys(self._batcher.undeclared, "json"),
             parts=tuple(self._rows.paths),
-            schema=self._batcher.batch([])[0].schema,
             rows=self._rows.rows,
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
@@ -249,33 +325,29 @@ def _naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
-def _tables(parts: tuple[Path, ...], schema: pa.Schema, without: frozenset[int] = frozenset()) -> Iterator[pa.Table]:
+def _tables(
+    batches: Iterator[pa.RecordBatch], schema: pa.Schema, without: frozenset[int] = frozenset()
+) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
-    size = place = 0
-    for batch in _batches(parts, schema):
+    is_empty, size, place = True, 0, 0
+    for batch in batches:
         mine = [index for index in range(batch.num_rows) if place + index not in without] if without else None
         place += batch.num_rows
         waiting.append(batch if mine is None else batch.take(pa.array(mine, pa.int64())))
         size += batch.nbytes
+        is_empty = False
         if size >= _TABLE_BYTES:
             yield pa.Table.from_batches(waiting)
             waiting, size = [], 0
-    if waiting or not parts:
+    if waiting or is_empty:
         yield pa.Table.from_batches(waiting, schema)
 
 
-def _batches(parts: tuple[Path, ...], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _stored_in(parts: tuple[Path, ...]) -> Iterator[pa.RecordBatch]:
     for part in parts:
-        for batch in _stored(part):
-            yield _widened(batch, schema)
+        yield from _stored(part)
 
 
 def _stored(part: Path) -> Iterator[pa.RecordBatch]:
     with pa.ipc.open_stream(part) as reader:
         yield from reader
-
-
-def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    missing = [field for field in schema if field.name not in batch.schema.names]
-    arrays = [*batch.columns, *(pa.nulls(batch.num_rows, field.type) for field in missing)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

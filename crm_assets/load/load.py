@@ -194,7 +194,7 @@ def _source(
     @dlt.source(name=account.name)
     def source() -> list[DltResource]:
         versions = [
-            history(one, column_hints(one.columns, one.schema.names), moment)
+            history(one, column_hints(one.columns, one.types, one.key), moment)
             for one in listings
             if account.sync[one.resource].history
         ]
@@ -209,7 +209,7 @@ def _rows(listing: Spooled) -> DltResource:
         name=listing.resource,
         primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        columns={**column_hints(listing.columns, listing.schema.names), **deletion_hints()},
+        columns={**column_hints(listing.columns, listing.types, listing.key), **deletion_hints()},
     )
 
 

@@ -22,15 +22,13 @@ from crm_assets.extract.spool import Spooled
 from crm_assets.load.load import REJECTED_HINTS, explained
 from crm_assets.load.resource_loads import LOADS_COLUMNS, LOADS_TABLE
 from crm_assets.load.staging import drop_staging_tables
-from crm_assets.load.type_names import TYPE_NAMES, plain_type
+from crm_assets.load.type_names import FULLY_KNOWN, TYPE_NAMES, data_type_of, plain_type
 from crm_assets.models.by_products import REJECTED_TABLE, VALID_FROM, VALID_TO, VERSION, history_table
 from crm_assets.models.columns import LOAD_ID, column_hints, deletion_hints
 
 Client = SqlClientBase[Any]
 
 _NAMED = {name for names in TYPE_NAMES.values() for name in names}
-_FULLY_KNOWN = ("duckdb", "postgres")
-"""Dialects whose every type name is above, so that any other name is another type."""
 _VERSIONS, _STATE, _LOADS = "_dlt_version", "_dlt_pipeline_state", "_dlt_loads"
 _OF_DLT = (_VERSIONS, _STATE, _LOADS)
 _LOAD_ID_COLUMN: TColumnSchema = {"name": LOAD_ID, "data_type": "text", "nullable": False}
@@ -257,9 +255,9 @@ class _Preflight:
 
     def _is_other_type(self, found: _FoundColumn, hint: TColumnSchema) -> bool:
         kind = plain_type(found.kind)
-        if kind in TYPE_NAMES[str(hint["data_type"])] or kind == plain_type(self._type(hint)):
+        if data_type_of(kind) == hint["data_type"] or kind == plain_type(self._type(hint)):
             return False
-        return kind in _NAMED or self._client.capabilities.sqlglot_dialect in _FULLY_KNOWN
+        return kind in _NAMED or self._client.capabilities.sqlglot_dialect in FULLY_KNOWN
 
     def _type(self, hint: TColumnSchema) -> str:
         """Return what the warehouse calls the type of `hint`."""
@@ -336,7 +334,7 @@ class _Preflight:
 def _columns_to_write(listing: Spooled, *, history: bool) -> dict[str, TTableSchemaColumns]:
     """Return the columns of each table that a load of `listing` writes."""
     hints: TTableSchemaColumns = {
-        **column_hints(listing.columns, listing.schema.names),
+        **column_hints(listing.columns, listing.types, listing.key),
         LOAD_ID: _LOAD_ID_COLUMN,
     }
     tables: dict[str, TTableSchemaColumns] = {listing.resource: {**hints, **deletion_hints()}}

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
+from crm_assets.models.values import DataTypeName
+
+TYPE_NAMES: Mapping[DataTypeName, tuple[str, ...]] = {
     "bigint": ("bigint",),
     "text": ("varchar", "text", "character varying"),
     "bool": ("boolean",),
@@ -12,7 +14,15 @@ TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """What DuckDB and Postgres call each of dlt's types in their information schema."""
 
+FULLY_KNOWN = ("duckdb", "postgres")
+"""Dialects whose every type name is above, so that any other name is another type."""
+
 
 def plain_type(found: str) -> str:
     """Return the name of a type as the warehouse reports it, in lower case and without its arguments."""
     return found.lower().split("(")[0].strip()
+
+
+def data_type_of(found: str) -> DataTypeName | None:
+    """Return which of dlt's types the warehouse calls `found`; None for a type that no column of ours has."""
+    return next((data_type for data_type, names in TYPE_NAMES.items() if plain_type(found) in names), None)

@@ -17,6 +17,7 @@ from crm_assets.apis.api import Resource
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.extract.incremental import Start
+from crm_assets.load.column_types import with_types
 from crm_assets.load.incremental import listing_starts
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
@@ -48,13 +49,23 @@ class OpenWarehouse:
         return self.client.sql_client
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
-        """Return `listings` with those among the failed whose tables cannot take them, and repair what is dlt's own."""
-        spooled = [one.spooled for one in listings.complete]
+        """Return `listings`, typed, with those among the failed whose tables cannot take them.
+
+        What is dlt's own is repaired.
+
+        Raises:
+            WarehouseError: no table can be loaded, or the warehouse does not answer.
+        """
+        try:
+            typed = with_types(self.sql, listings.complete)
+        except (DatabaseException, DestinationConnectionError) as error:
+            raise explained(error, self.account.dataset, nothing_changed=True) from error
+        spooled = [one.spooled for one in typed]
         refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None)
-        for one in listings.complete:
+        for one in typed:
             if one.resource in refused:
                 one.checkpoints.clear()
-        complete = [one for one in listings.complete if one.resource not in refused]
+        complete = [one for one in typed if one.resource not in refused]
         return Listings(complete, {**listings.failed, **refused})
 
     def listing_starts(self, resources: Sequence[Resource]) -> dict[str, Start]:

@@ -1,11 +1,12 @@
 """Columns, derived from the models: what dlt and Arrow are told about a table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from crm_assets.models.record import BaseRecord, DataType, Reference, data_type_of, marks_of
+from crm_assets.models.values import CONVERT, DataTypeName
 
 if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
@@ -21,6 +22,10 @@ MISSING_SINCE = "_missing_since"
 
 OTHER_FIELDS = "other_fields"
 """The column for the undeclared fields that are too many for a column each."""
+
+_VARIANT = "__v_"
+"""What dlt puts between the name of a column and a data type, for the values that the column does not hold. No field
+of the CRM becomes such a name: in snake case, underscores do not repeat."""
 
 RESERVED_PREFIX = "_dlt"
 """Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
@@ -75,20 +80,33 @@ def dlt_columns(columns: Sequence[Column]) -> "TTableSchemaColumns":
     return {column.name: _hint(column) for column in columns}
 
 
-def column_hints(columns: Sequence[Column], names: Iterable[str]) -> "TTableSchemaColumns":
-    """Return the hints of `columns`, and of those in `names` that no model declares."""
-    declared = dlt_columns(columns)
-    return {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
+def variant_column(name: str, data_type: DataTypeName) -> str:
+    """Return the column for the values of the column `name` that it does not hold, and that are of `data_type`."""
+    return f"{name}{_VARIANT}{data_type}"
+
+
+def variant_of(name: str) -> tuple[str, DataTypeName] | None:
+    """Return of which column the column `name` is a variant, and its type; None if it is none."""
+    column, separator, found = name.rpartition(_VARIANT)
+    data_type = next((one for one in CONVERT if one == found), None)
+    return (column, data_type) if separator and data_type else None
+
+
+def column_hints(
+    columns: Sequence[Column], undeclared: Mapping[str, DataTypeName], key: Collection[str]
+) -> "TTableSchemaColumns":
+    """Return the hints for dlt of `columns`, and of the `undeclared` ones by their types; `key` is the primary key."""
+    hints = dlt_columns(columns)
+    hints |= {name: {"name": name, "data_type": kind, "nullable": True} for name, kind in undeclared.items()}
+    return {
+        name: {**hint, "nullable": name not in key and hint["nullable"], "primary_key": name in key}
+        for name, hint in hints.items()
+    }
 
 
 def deletion_hints() -> "TTableSchemaColumns":
     """Return the hints of the columns that say what became of records that the CRM no longer lists."""
     return {name: {"name": name, "data_type": "timestamp", "nullable": True} for name in (MISSING_SINCE, DELETED_AT)}
-
-
-def undeclared_hint(name: str) -> "TColumnSchema":
-    """Return the hint of a column that no model declares: JSON holds whatever the CRM sends."""
-    return {"name": name, "data_type": "json", "nullable": True}
 
 
 def _hint(column: Column) -> "TColumnSchema":

@@ -33,7 +33,7 @@ def to_bigint(value: Any) -> int | None:
     """Whole numbers, also as text: `"5629585249009664"`, `5.0`."""
     number: int | float
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{_show(value)} is not a whole number")
+        raise ValueError(f"{show(value)} is not a whole number")
     if isinstance(value, str):
         if not value.strip():
             return None
@@ -41,21 +41,26 @@ def to_bigint(value: Any) -> int | None:
     else:
         number = value
     if isinstance(number, float) and not number.is_integer():
-        raise ValueError(f"{_show(value)} is not a whole number")
-    if int(number) not in _INT64:
-        raise ValueError(f"{_show(value)} does not fit into 64 bits")
+        raise ValueError(f"{show(value)} is not a whole number")
+    if not is_bigint(int(number)):
+        raise ValueError(f"{show(value)} does not fit into 64 bits")
     return int(number)
+
+
+def is_bigint(number: int) -> bool:
+    """Return whether `number` fits into 64 bits."""
+    return number in _INT64
 
 
 def to_double(value: Any) -> float | None:
     """Numbers, also as text: `"1500.50"`. Not NaN, not infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{_show(value)} is not a number")
+        raise ValueError(f"{show(value)} is not a number")
     if isinstance(value, str) and not value.strip():
         return None
     number = _parse(float, _plain(value) if isinstance(value, str) else value, "a number")
     if not isfinite(number):
-        raise ValueError(f"{_show(value)} is not a finite number")
+        raise ValueError(f"{show(value)} is not a finite number")
     return number
 
 
@@ -73,16 +78,12 @@ def to_bool(value: Any) -> bool | None:
                 return True
             case "false" | "0":
                 return False
-    raise ValueError(f"{_show(value)} is neither true nor false")
+    raise ValueError(f"{show(value)} is neither true nor false")
 
 
 def to_text(value: Any) -> str:
-    """Text; a number or a truth value as JSON writes it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list):
-        raise ValueError(f"{_show(value)} is nested, not text")
-    return json_text(value)
+    """Text; anything else, also a nested value, as JSON writes it."""
+    return value if isinstance(value, str) else json_text(value)
 
 
 def to_timestamp(value: Any) -> datetime | None:
@@ -93,7 +94,7 @@ def to_timestamp(value: Any) -> datetime | None:
     if isinstance(value, datetime):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{_show(value)} is not a time")
+        raise ValueError(f"{show(value)} is not a time")
     if isinstance(value, str):
         if not value.strip():
             return None
@@ -107,7 +108,7 @@ def to_timestamp(value: Any) -> datetime | None:
         return None
     unit = 1000 if abs(number) >= MILLISECONDS_FROM else 1
     if not FIRST_SECOND * unit <= number <= LAST_SECOND * unit:
-        raise ValueError(f"{_show(value)} is outside the years 1 to 9999")
+        raise ValueError(f"{show(value)} is outside the years 1 to 9999")
     exact = int(number) if float(number).is_integer() else number  # a fraction of a float is off by a microsecond
     return _EPOCH + (timedelta(milliseconds=exact) if unit == 1000 else timedelta(seconds=exact))
 
@@ -140,17 +141,17 @@ def _from_iso(value: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value.strip())
     except ValueError:
-        raise ValueError(f"{_show(value)} is not a time") from None
+        raise ValueError(f"{show(value)} is not a time") from None
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{_show(value)} is outside the years 1 to 9999") from None
+        raise ValueError(f"{show(value)} is outside the years 1 to 9999") from None
 
 
 def _plain(text: str) -> str:
     """Return `text` if it is a number as others write it: Python alone takes 1_0 for ten."""
     if "_" in text:
-        raise ValueError(f"{_show(text)} is not a number")
+        raise ValueError(f"{show(text)} is not a number")
     return text
 
 
@@ -158,9 +159,10 @@ def _parse(kind: Callable[[Any], Number], value: Any, name: str) -> Number:
     try:
         return kind(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{_show(value)} is not {name}") from None
+        raise ValueError(f"{show(value)} is not {name}") from None
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return `value` as a message shows it: not longer than a line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,7 +10,7 @@ import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from crm_assets.account import Account
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, column_name
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, column_name, variant_of
 from crm_assets.models.record import BaseRecord
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
 _MAX_SAFE_INTEGER = 2**53
 """A browser shows larger numbers wrongly."""
-_UNDECLARED = "Undeclared field, stored as sent."
+_UNDECLARED = "Not declared: of the type that its first values had."
 _ADDED = {
     LOAD_ID: ("text", "The load that last wrote the row."),
     MISSING_SINCE: ("timestamp", "When a listing first missed the record; NULL while it is listed."),
@@ -108,11 +108,16 @@ def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchem
     declared = declared_schema(declared_columns)
     names = {column.name for column in declared.columns}
     others = [
-        dg.TableColumn(name, hint["data_type"] or "text", _UNDECLARED)
+        dg.TableColumn(name, hint["data_type"] or "text", _undeclared(name))
         for name, hint in columns.items()
         if name not in names
     ]
     return {"dagster/column_schema": dg.TableSchema([*declared.columns, *others])} if others else {}
+
+
+def _undeclared(name: str) -> str:
+    variant = variant_of(name)
+    return f"Values of {variant[0]} that do not fit its type; it is NULL where this is not." if variant else _UNDECLARED
 
 
 def _preview(table: "TableFacts", model: type[BaseRecord] | None) -> dict[str, dg.TableMetadataValue]:

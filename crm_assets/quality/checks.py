@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.load.reported_count import about_equal
-from crm_assets.models.columns import column_name
+from crm_assets.models.columns import column_name, variant_of
 from crm_assets.quality.table_probe import MAX_FAILED_ROWS, TableProbe, TableStats
 from crm_assets.settings import CheckSettings
 from crm_assets.text import counted
@@ -59,6 +59,8 @@ def schema(context: CheckContext) -> CheckOutcome:
     """Every declared column is in the table, with its declared type."""
     wrong = context.stats.wrong
     counts = {"declared_columns": len(context.resource.columns), "wrong_columns": len(wrong)}
+    if not context.resource.columns:
+        return CheckOutcome(True, "No column is declared: each has the type of its first values.", counts=counts)
     if not wrong:
         return CheckOutcome(True, f"All {counts['declared_columns']} declared columns are as declared.", counts=counts)
     listed = "; ".join(f"{name} {problem}" for name, problem in wrong.items())
@@ -125,13 +127,13 @@ def drift(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, "No load is recorded.", "WARN")
     now = context.loads[0].fields
     declared = {column.name for column in context.resource.columns}
-    undeclared = sorted(name for name in now if column_name(name) not in declared)
+    undeclared = sorted(name for name in now if column_name(name) not in declared) if declared else []
     found = _changes(context)
     counts = {"fields": len(now), "undeclared_fields": len(undeclared), "changed_fields": len(found)}
     if found:
         listed = "; ".join(f"{name} {what}" for name, what in found[:MAX_FAILED_ROWS])
         return CheckOutcome(False, f"{listed}.", "WARN", counts, ("field", "change"), found[:MAX_FAILED_ROWS])
-    also = f" Undeclared, and stored as JSON: {', '.join(undeclared[:MAX_FAILED_ROWS])}." if undeclared else ""
+    also = f" Undeclared: {', '.join(undeclared[:MAX_FAILED_ROWS])}." if undeclared else ""
     return CheckOutcome(True, f"The CRM sends the same fields as before.{also}", "WARN", counts)
 
 
@@ -175,6 +177,28 @@ def rejected(context: CheckContext) -> CheckOutcome:
         why,
         sql,
     )
+
+
+def types(context: CheckContext) -> CheckOutcome:
+    """Every value is in its column: none is of another type than the column holds."""
+    stats = context.stats
+    found = {name: count for name, count in stats.variants.items() if count}
+    share = stats.variant_rows / stats.living if stats.living else 0.0
+    limit = context.settings.rejected_share
+    counts = {"values": sum(found.values()), "rows": stats.variant_rows, "share": round(share, 4), "limit": limit}
+    if not found:
+        return CheckOutcome(True, "Every value fits the type of its column.", "WARN", counts)
+    rows = {name: context.probe.variant_values(context.resource.name, name) for name in found}
+    listed = "; ".join(_of_other_type(name, found[name], rows[name]) for name in found)
+    failed_rows = [(name, *row) for name in found for row in rows[name]][:MAX_FAILED_ROWS]
+    severity: Severity = "ERROR" if share > limit else "WARN"
+    return CheckOutcome(False, f"{listed}.", severity, counts, ("column", "id", "value"), failed_rows)
+
+
+def _of_other_type(variant: str, count: int, rows: Sequence[Sequence[Any]]) -> str:
+    column, data_type = variant_of(variant) or (variant, "text")
+    ids = ", ".join(str(row[0]) for row in rows)
+    return f"{column} is {data_type} in {counted(count, 'row')}, see {variant}: ids {ids}"
 
 
 def row_count(context: CheckContext) -> CheckOutcome:
@@ -313,6 +337,7 @@ CHECKS: Mapping[str, Check] = {
     "unique_id": unique_id,
     "drift": drift,
     "rejected": rejected,
+    "types": types,
     "row_count": row_count,
     "complete": complete,
     "unchanged": unchanged,
@@ -328,10 +353,13 @@ ADVICE: Mapping[str, str] = {
     "nulls": "Find out what else writes to the table. Load it again: that writes the rows as the CRM has them.",
     "unique_id": "If rows repeat an id, load the table again: it then has each once. If every listing repeats the "
     "same id, report that record to whoever runs the CRM.",
-    "drift": "Declare a new field in the model to give it a type. Where a field is gone or has another type, adapt "
-    "what reads it. The next load takes the fields as they are now.",
+    "drift": "A new field has a column already, of the type of its values; declare it in the model to describe it. "
+    "Where a field is gone or has another type, adapt what reads it. The next load takes the fields as they are now.",
     "rejected": "Correct the records in the CRM and load the table again. Until then they are in rejected_records, "
     "whole.",
+    "types": "Correct the values in the CRM and load the table again. Until then the column is NULL in those rows, and "
+    "the values are in the variant column. If they are right, give the field another type in the model; without a "
+    "model, rename or drop both columns, and the next load makes the column anew.",
     "row_count": "See in the CRM whether so many records are gone. If they are, and deletes were blocked, allow them "
     "once with --allow-deletes. If they are not, check what the login may see, and load the table again.",
     "complete": "Load the table again. If the CRM still reports another number than it lists, check what the login "

@@ -1,6 +1,6 @@
 """One look at a table: everything that the checks count, in two queries of SQL that DuckDB and Postgres both speak."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crm_assets.apis.api import Resource
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
-from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
+from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, variant_of
 from crm_assets.quality.conditions import Condition, conditions
 from crm_assets.text import counted
 
@@ -47,6 +47,10 @@ class TableStats:
     """The number of records that the CRM itself named in its last listing, if it does."""
     conditions: Mapping[Condition, int]
     """How many rows break each condition."""
+    variants: Mapping[str, int]
+    """How many values are in each variant column, because the column itself does not hold them."""
+    variant_rows: int
+    """Rows with such a value."""
     references: Mapping[str, tuple[int, int]]
     """For each column that refers: how many references, how many of them to nothing."""
     sql: str
@@ -93,8 +97,8 @@ class TableProbe:
         wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
         sound = [column for column in resource.columns if column.name not in wrong]
         if "id" not in columns:
-            return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, None, {}, {}, "", columns_sql)
-        expressions = self._expressions(name, sound, columns)
+            return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, None, {}, {}, 0, {}, "", columns_sql)
+        expressions = self._expressions(resource, sound, columns)
         numbers = ",\n  ".join(expressions.values())
         sql = f"SELECT\n  {numbers}\nFROM {self._table(name)}"
         row = dict(zip(expressions, self._query(sql)[0], strict=True))
@@ -104,12 +108,14 @@ class TableProbe:
             wrong=wrong,
             rows=row["rows"],
             living=row["living"],
-            nulls={column.name: row[f"null {column.name}"] for column in sound if not column.nullable},
+            nulls={column: row[f"null {column}"] for column in _required(resource, sound, columns)},
             repeated=row["repeated"],
             of_last_load=row["of_last_load"],
             newest_load=row["newest_load"],
             reported_count=row["reported_count"],
             conditions={one: row[one.name] for one in conditions(sound)},
+            variants={column: row[column] for column in filter(variant_of, columns)},
+            variant_rows=row["variant_rows"],
             references={
                 column: (row[f"all {column}"], row[f"lost {column}"]) for column, _ in self._referring(name, sound)
             },
@@ -139,6 +145,14 @@ class TableProbe:
         return self._query(
             f"SELECT {self._quote('id')}, {self._quote(condition.column)} FROM {self._table(resource)}"
             f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
+        )
+
+    def variant_values(self, resource: str, column: str) -> Sequence[Sequence[Any]]:
+        """Return id and value of up to ten living rows that have a value in the variant column `column`."""
+        name, living = self._quote(column), self._living(self._columns(resource))
+        return self._query(
+            f"SELECT {self._quote('id')}, {name} FROM {self._table(resource)}"
+            f" WHERE {name} IS NOT NULL AND {living} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
         )
 
     def lost(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
@@ -195,24 +209,27 @@ class TableProbe:
         sql = f"SELECT\n  {counts}"
         return dict(zip(queries, self._query(sql)[0], strict=True)), sql
 
-    def _expressions(self, resource: str, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
+    def _expressions(self, described: Resource, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
         """Return the expression of each number that one row of the answer holds."""
-        names = {column.name for column in sound}
+        resource, names = described.name, {column.name for column in sound}
         last_load = self._last_loads.get(resource)
         latest = f"{self._quote(LOAD_ID)} = '{last_load.load_id}'" if last_load and LOAD_ID in columns else "1 = 0"
         identifier = self._quote("id")
-        living = f" FILTER (WHERE {self._quote(DELETED_AT)} IS NULL)" if DELETED_AT in columns else ""
+        living = self._living(columns)
+        variants = list(filter(variant_of, columns))
+        filled = " OR ".join(f"{self._quote(column)} IS NOT NULL" for column in variants)
         expressions = {
             "rows": "count(*)",
-            "living": f"count(*){living}",
+            "living": f"count(*) FILTER (WHERE {living})",
+            "variant_rows": f"count(*) FILTER (WHERE ({filled}) AND {living})" if variants else "0",
+            **{column: f"count({self._quote(column)}) FILTER (WHERE {living})" for column in variants},
             "repeated": f"count({identifier}) - count(DISTINCT {identifier})",
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
             "newest_load": f"max({self._quote(LOAD_ID)})" if LOAD_ID in columns else "NULL",
             "reported_count": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
         }
-        for column in sound:
-            if not column.nullable:
-                expressions[f"null {column.name}"] = f"count(*) FILTER (WHERE {self._quote(column.name)} IS NULL)"
+        for column in _required(described, sound, columns):
+            expressions[f"null {column}"] = f"count(*) FILTER (WHERE {self._quote(column)} IS NULL)"
         for condition in conditions(sound):
             expressions[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
         for column_name, declared in self._referring(resource, sound):
@@ -260,6 +277,10 @@ class TableProbe:
         target = self._table(column.reference)
         return f"r.reference NOT IN (SELECT CAST({self._quote('id')} AS VARCHAR) FROM {target})"
 
+    def _living(self, columns: Collection[str]) -> str:
+        """Return the condition of the rows of a table with `columns` that are not flagged as deleted."""
+        return f"{self._quote(DELETED_AT)} IS NULL" if DELETED_AT in columns else "1 = 1"
+
     def _columns(self, resource: str) -> dict[str, str]:
         return {str(name): str(kind) for name, kind in self._query(self._columns_sql(resource))}
 
@@ -269,6 +290,12 @@ class TableProbe:
 
     def _table(self, resource: str) -> str:
         return f"{self._quote(self._dataset)}.{self._quote(resource)}"
+
+
+def _required(resource: Resource, sound: Sequence[Column], columns: Collection[str]) -> list[str]:
+    """Return those of `columns` that must not be NULL: declared so, or part of the primary key."""
+    declared = [column.name for column in sound if not column.nullable]
+    return list(dict.fromkeys([*declared, *(name for name in resource.key if name in columns)]))
 
 
 def _problem(column: Column, columns: Mapping[str, str]) -> str | None:

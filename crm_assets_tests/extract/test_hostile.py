@@ -221,28 +221,28 @@ def odd(sandbox: Sandbox) -> None:
 def test_odd_records_are_rows_or_rejected_and_none_is_lost(materialize: Materialize, warehouse: Warehouse) -> None:
     assert materialize(["notes"]).success
     rows = {row[0]: row for row in warehouse.query("SELECT id, subject, answers FROM crm.notes")}
-    assert sorted(rows) == [1, 2, 3, 4, 7, 8, 9, 10, 11, 12]
+    assert sorted(rows) == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
     assert rows[1][1] == "NUL \0 inside"
     assert rows[2][1] == "half an emoji �"
     assert json.loads(rows[3][2]) == {"ratio": "NaN", "top": "Infinity", "bottom": "-Infinity"}
     assert rows[4][2] == "123456789012345678901234567890"
     assert rows[8][1] == "declared"
+    assert warehouse.query("SELECT created_time, created_time__v_text FROM crm.notes WHERE id = 6") == [(None, "NaN")]
     assert warehouse.query("SELECT length(deep::VARCHAR) FROM crm.notes WHERE id = 7") == [(2 * DEEP,)]
     rejected = dict(warehouse.query("SELECT record_id, reason FROM crm.rejected_records"))
     assert rejected == {
         "123456789012345678901234567890": "id: 123456789012345678901234567890 does not fit into 64 bits",
-        "6": "created_time: 'NaN' is outside the years 1 to 9999",
     }
     columns = warehouse.columns("notes")
     values = dict(zip(columns, warehouse.query("SELECT * FROM crm.notes WHERE id = 9")[0], strict=True))
-    assert sorted(value for name, value in values.items() if name.startswith("is_default")) == ["1", "2", "3"]
+    assert sorted(value for name, value in values.items() if name.startswith("is_default")) == [1, 2, 3]
     values = dict(zip(columns, warehouse.query("SELECT * FROM crm.notes WHERE id = 11")[0], strict=True))
-    assert values["crm_dlt_id"] == '"x"'
+    assert values["crm_dlt_id"] == "x"
     assert values["_dlt_load_id"] != "y"
     assert values["_deleted_at"] is None
-    assert '"z"' in values.values()
+    assert "z" in values.values()
     values = dict(zip(columns, warehouse.query("SELECT * FROM crm.notes WHERE id = 10")[0], strict=True))
-    assert {"1", "2", "3", "4"} <= set(values.values())
+    assert {1, 2, 3, 4} <= set(values.values())
 
 
 @pytest.mark.usefixtures("odd")
@@ -253,7 +253,7 @@ def test_odd_records_have_a_history_too(
     for _ in range(2):
         done = materialize(["notes"])
         assert done.success, failure_of(done)
-    assert warehouse.query("SELECT count(*) FROM crm.notes_history") == [(10,)]
+    assert warehouse.query("SELECT count(*) FROM crm.notes_history") == [(11,)]
 
 
 def test_thousands_of_new_fields_share_one_column_beyond_the_limit(
@@ -267,5 +267,7 @@ def test_thousands_of_new_fields_share_one_column_beyond_the_limit(
     [(others,)] = warehouse.query("SELECT other_fields FROM crm.notes WHERE id = 4711")
     kept = {name: json.loads(others)[name] for name in json.loads(others)}
     in_columns = dict(zip(columns, warehouse.query("SELECT * FROM crm.notes WHERE id = 4711")[0], strict=True))
-    found = kept | {name: int(value) for name, value in in_columns.items() if name.startswith("field") and value}
+    found = kept | {
+        name: int(value) for name, value in in_columns.items() if name.startswith("field") and value is not None
+    }
     assert found == {f"field{index}": index for index in range(5_000)}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -188,6 +189,9 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
         folder / "contacts.rows.0.arrows", len(pa.ipc.open_stream(folder / "contacts.rows.0.arrows").schema.serialize())
     ),
     "a cut checkpoint": lambda folder: os.truncate(folder / "checkpoint.json", 100),
+    "a checkpoint of an earlier version": lambda folder: (folder / "checkpoint.json").write_text(
+        re.sub(r'"undeclared":\{[^}]*\}', '"undeclared":["x"]', (folder / "checkpoint.json").read_text())
+    ),
     "a checkpoint without a time zone": lambda folder: (folder / "checkpoint.json").write_text(
         (folder / "checkpoint.json").read_text().replace("+00:00", "")
     ),

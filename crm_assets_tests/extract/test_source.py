@@ -1,6 +1,7 @@
 """`crm_source()` is an ordinary dlt source."""
 
 from pathlib import Path
+from typing import Any
 
 import dlt
 import pytest
@@ -29,6 +30,27 @@ def test_it_runs_in_a_pipeline_of_its_own_with_the_types_of_the_models(
     assert columns["id"] == "BIGINT"
     assert columns["created_time"] == "TIMESTAMP WITH TIME ZONE"
     assert columns["properties"] == "JSON"
+
+
+def test_what_no_model_declares_has_the_type_of_its_values_and_keeps_it(
+    sandbox: Sandbox, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    warehouse.path.parent.mkdir()
+    values: list[Any] = [{"n": 1, "plan": "pro", "more": {"a": 1}}, {"n": 2.5, "plan": 5, "probability": "high"}]
+    for place, fields in enumerate(values):
+        sandbox.crm.replace("deals", place, {"id": place, **fields})
+    for _ in range(2):
+        directory = str(tmp_path / "pipelines")
+        pipeline = dlt.pipeline("own", destination="duckdb", dataset_name="mine", pipelines_dir=directory)
+        pipeline.run(crm_source(resources=["deals"], page_size=1)).raise_on_failed_jobs()
+        assert warehouse.query(
+            "SELECT n, n__v_double, plan, more, probability, probability__v_text FROM mine.deals"
+            " WHERE id IN (0, 1) ORDER BY id"
+        ) == [(1, None, "pro", '{"a":1}', None, None), (None, 2.5, "5", None, None, "high")]
+        sandbox.crm.replace("deals", 0, {"id": 1, **values[1]})  # what came second comes first
+        sandbox.crm.replace("deals", 1, {"id": 0, **values[0]})
+    columns = warehouse.columns("deals", "mine")
+    assert (columns["n"], columns["plan"], columns["more"]) == ("BIGINT", "VARCHAR", "JSON")
 
 
 def test_it_takes_address_and_login_as_arguments_too(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -9,14 +10,16 @@ import pytest
 from pydantic import Field, create_model
 
 from crm_assets.definitions import defs
+from crm_assets.extract.spool import Spooled
 from crm_assets.models.columns import column_name, columns_of
+from crm_assets.models.kinds import kind_of, least_type
 from crm_assets.models.record import BigInt, Text
 from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, an_account, failure_of
+from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, an_account, failure_of, run_assets
 
 DUCKDB = {
     "bigint": "BIGINT",
@@ -30,13 +33,19 @@ DUCKDB = {
 
 def expected_rows(sandbox: Sandbox, resource: str) -> dict[int, dict[str, Any]]:
     """Return what the table must hold: each record of the CRM by id, converted value by value."""
-    types = {column.field: column.data_type.name for column in columns_of(MODELS[resource])}
+    declared = {column.field: column.data_type.name for column in columns_of(MODELS[resource])}
+    records = list(sandbox.crm.records(resource))
+    kinds = {
+        field: {kind_of(record[field]) for record in records if record.get(field) is not None}
+        for field in {field for record in records for field in record}
+    }
+    types = {field: declared.get(field) or least_type(found) for field, found in kinds.items()}
     return {
         int(record["id"]): {
-            column_name(field): None if value is None else CONVERT[types.get(field, "json")](value)
+            column_name(field): None if value is None else CONVERT[types[field] or "text"](value)
             for field, value in record.items()
         }
-        for record in sandbox.crm.records(resource)
+        for record in records
     }
 
 
@@ -68,23 +77,24 @@ def test_one_run_brings_every_record_once_with_every_value_as_declared(
 
 
 @pytest.mark.parametrize("resource", ["contacts", "tickets", "milestone"])
-def test_every_declared_column_has_its_type_and_every_undeclared_field_is_a_json_column(
+def test_every_declared_column_has_its_type_and_every_undeclared_field_that_of_its_values(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, resource: str
 ) -> None:
-    sandbox.crm.create(resource, {"id": 4711, "brandNew": [{"a": 1}]})
+    sandbox.crm.create(resource, {"id": 4711, "brandNew": [{"a": 1}], "plan": "pro", "seats": 5})
     assert materialize([resource]).success
     columns = warehouse.columns(resource)
     declared = {column.name: DUCKDB[column.data_type.name] for column in columns_of(MODELS[resource])}
     assert {name: columns[name] for name in declared} == declared
-    assert columns["brand_new"] == "JSON"
+    assert [columns[name] for name in ("brand_new", "plan", "seats")] == ["JSON", "VARCHAR", "BIGINT"]
     ours = {
         "_dlt_load_id": "VARCHAR",
         "_deleted_at": "TIMESTAMP WITH TIME ZONE",
         "_missing_since": "TIMESTAMP WITH TIME ZONE",
     }
     assert {name: columns[name] for name in ours} == ours
-    assert {columns[name] for name in columns.keys() - declared.keys() - ours.keys()} == {"JSON"}
-    assert warehouse.query(f"SELECT brand_new FROM crm.{resource} WHERE id = 4711") == [('[{"a":1}]',)]
+    assert warehouse.query(f"SELECT brand_new, plan, seats FROM crm.{resource} WHERE id = 4711") == [
+        ('[{"a":1}]', "pro", 5)
+    ]
 
 
 def test_a_second_run_adds_no_row_and_changes_none(materialize: Materialize, warehouse: Warehouse) -> None:
@@ -141,7 +151,7 @@ def test_a_record_that_comes_on_two_pages_lands_once(
 def test_records_that_cannot_be_rows_are_kept_whole_and_the_rest_loads(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
-    bad = {"id": 5, "created_time": "soon", "more": {"ü": [1]}}
+    bad = {"id": "five", "created_time": "soon", "more": {"ü": [1]}}
     sandbox.crm.replace("deals", 3, {"name": "nobody"})
     sandbox.crm.replace("deals", 110, bad)
     result = materialize(["deals", "notes"])
@@ -151,29 +161,77 @@ def test_records_that_cannot_be_rows_are_kept_whole_and_the_rest_loads(
         "SELECT resource, record_id, reason, record, _dlt_load_id FROM crm.rejected_records ORDER BY 2"
     )
     assert [row[:3] for row in kept] == [
-        ("deals", "5", "created_time: 'soon' is not a time"),
+        ("deals", "five", "id: 'five' is not a whole number"),
         ("deals", None, "id is missing"),
     ]
     assert json.loads(kept[0][3]) == bad
     assert {row[4] for row in kept} == {row[0] for row in warehouse.query("SELECT _dlt_load_id FROM crm.deals")}
 
 
+def test_a_value_that_does_not_fit_costs_no_row_and_goes_to_a_variant_column(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    for place, record in enumerate(list(sandbox.crm.records("deals"))):
+        sandbox.crm.update("deals", record["id"], probability=["high", {"low": 1}][place % 2], name={"a": 1})
+    assert materialize(["deals"]).success
+    assert warehouse.tables() == {"deals": SMALL["deals"], "rejected_records": 0}
+    assert warehouse.query(
+        "SELECT count(probability), count(*) FILTER (probability__v_text = 'high'),"
+        " count(*) FILTER (probability__v_json = '{\"low\":1}'), count(*) FILTER (name = '{\"a\":1}') FROM crm.deals"
+    ) == [(0, SMALL["deals"] / 2, SMALL["deals"] / 2, SMALL["deals"])]
+
+
 def test_a_field_may_change_its_json_type_between_runs(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
-    for value in (5, "five", {"five": 5}, None):
+    for value, held in (
+        (5, (5,)),
+        ("five", (None, "five")),
+        ({"five": 5}, (None, None, '{"five":5}')),
+        ("6", (6, None, None)),
+        (None, (None, None, None)),
+    ):
         sandbox.crm.replace("milestone", 0, {"id": 1, "fresh": value})
         assert materialize(["milestone"]).success
-        held = warehouse.query("SELECT fresh FROM crm.milestone WHERE id = 1")[0][0]
-        assert (held and json.loads(held)) == value
+        names = ("fresh", "fresh__v_text", "fresh__v_json")[: len(held)]
+        assert warehouse.query(f"SELECT {', '.join(names)} FROM crm.milestone WHERE id = 1") == [held]
+
+
+def test_a_column_that_an_earlier_version_made_as_json_stays_json_and_takes_everything(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC__DEALS__HISTORY", "true")
+    record_id = next(iter(sandbox.crm.records("deals")))["id"]
+    sandbox.crm.update("deals", record_id, plan="pro")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Spooled, "typed", lambda listing, _: listing)
+        assert materialize(["deals"]).success
+    where = f"FROM crm.deals WHERE id = {record_id}"
+    assert warehouse.query(f"SELECT typeof(plan), plan {where}") == [("JSON", '"pro"')]
+    result = materialize(["deals"])
+    assert result.success
+    assert "rows_changed" not in metadata_of(result)
+    for value in (5, {"a": 1}, "basic"):
+        sandbox.crm.update("deals", record_id, plan=value, seats=5)
+        assert materialize(["deals"]).success
+        held = json.dumps(value, separators=(",", ":"))
+        assert warehouse.query(f"SELECT typeof(plan), plan, seats {where}") == [("JSON", held, 5)]
+    assert warehouse.query(f"SELECT count(*) FROM crm.deals_history WHERE id = {record_id}") == [(4,)]
+    assert not [name for name in warehouse.columns("deals") if "__v_" in name]
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """Return what the first materialization of a run says."""
+    event = result.get_asset_materialization_events()[0]
+    return {name: value.value for name, value in event.materialization.metadata.items()}
 
 
 def test_a_materialization_says_what_it_brought_and_what_it_cost(materialize: Materialize, sandbox: Sandbox) -> None:
     sandbox.fault("deals=503x1")
     sandbox.crm.replace("deals", 0, {"id": None})
+    sandbox.crm.replace("deals", 1, {"id": 1, "probability": "high"})
     result = materialize(["deals"])
-    metadata = result.get_asset_materialization_events()[0].step_materialization_data.materialization.metadata
-    values: dict[str, Any] = {name: value.value for name, value in metadata.items()}
+    values = metadata_of(result)
     assert values["dagster/row_count"] == values["rows_loaded"] == SMALL["deals"] - 1
     assert values["dagster/table_name"] == "warehouse.crm.deals"
     assert (values["rows_rejected"], values["pages"], values["requests"], values["retries"]) == (1, 2, 3, 1)
@@ -186,7 +244,11 @@ def test_a_materialization_says_what_it_brought_and_what_it_cost(materialize: Ma
     assert schema["close_date"].type == "timestamp"
     assert schema["close_date"].description == "Day on which the deal is expected to close; set by its owner."
     assert not schema["id"].constraints.nullable
-    assert schema["forecast_category"].type == "json"
+    assert schema["forecast_category"].type == "text"
+    assert schema["forecast_category"].description == "Not declared: of the type that its first values had."
+    assert schema["probability__v_text"].description == (
+        "Values of probability that do not fit its type; it is NULL where this is not."
+    )
 
 
 def test_one_resource_that_fails_stops_no_other_and_the_run_says_which_and_why(
@@ -329,6 +391,67 @@ def test_the_assets_are_described_for_the_reader_of_the_ui() -> None:
     assert not graph.get(dg.AssetKey("crm_api")).is_materializable
 
 
+def test_a_resource_without_a_model_loads_with_the_types_of_its_values(
+    sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC__MILESTONE__HISTORY", "true")
+    account = an_account()
+    account = replace(account, resources=tuple(replace(one, model=None) for one in account.resources))
+    for place in range(SMALL["milestone"]):
+        record = {
+            "id": place,
+            "amount": 1.5 if place else 2,
+            "open": True,
+            "at": "2024-01-01T00:00:00Z",
+            "tags": ["a"],
+            "gone": None,
+            "plan": "pro",
+        }
+        sandbox.crm.replace("milestone", place, record)
+    first = run_assets(instance, ["milestone"], account=account)
+    assert first.success
+    assert {name: kind for name, kind in warehouse.columns("milestone").items() if not name.startswith("_")} == {
+        "id": "BIGINT",
+        "amount": "DOUBLE",
+        "open": "BOOLEAN",
+        "at": "TIMESTAMP WITH TIME ZONE",
+        "tags": "JSON",
+        "plan": "VARCHAR",
+    }
+    schema = {column.name: column.type for column in metadata_of(first)["dagster/column_schema"].columns}
+    assert schema["amount"] == "double"
+    assert not [one for one in first.get_asset_check_evaluations() if not one.passed]
+    sandbox.crm.replace("milestone", 0, {"id": 0, "amount": "much", "open": True, "gone": 7, "plan": 5})
+    sandbox.crm.replace("milestone", 1, {"plan": "nobody's"})
+    sandbox.crm.replace("milestone", 2, ["no record"])
+    second = run_assets(instance, ["milestone"], account=account)
+    assert second.success
+    assert warehouse.query("SELECT amount, amount__v_text, gone, plan FROM crm.milestone WHERE id = 0") == [
+        (None, "much", 7, "5")
+    ]
+    assert warehouse.query("SELECT reason FROM crm.rejected_records ORDER BY 1") == [
+        ("id is missing",),
+        ("is not a JSON object",),
+    ]
+    assert warehouse.query("SELECT count(*) FROM crm.milestone_history WHERE id = 0") == [(2,)]
+    failed = {one.check_name for one in second.get_asset_check_evaluations() if not one.passed}
+    assert failed == {"types", "rejected", "drift"}
+
+
+def test_a_key_that_its_column_does_not_hold_stops_the_table_of_a_resource_without_a_model(
+    sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    account = an_account()
+    account = replace(account, resources=tuple(replace(one, model=None) for one in account.resources))
+    for place in range(SMALL["milestone"]):
+        sandbox.crm.replace("milestone", place, {"id": place})
+    assert run_assets(instance, ["milestone"], account=account).success
+    sandbox.crm.replace("milestone", 0, {"id": "abc"})
+    said = failure_of(run_assets(instance, ["milestone"], account=account))
+    assert "milestone: milestone.id is BIGINT and must be VARCHAR. Its tables are untouched." in said
+    assert warehouse.query("SELECT id FROM crm.milestone ORDER BY id") == [(0,), (1,), (2,)]
+
+
 @pytest.fixture
 def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
     """Declare a field of deals, `customTier`, as a person does in the model."""
@@ -341,7 +464,7 @@ def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("kind", "before", "now"), [(Text, "gold", "silver"), (BigInt, 5, 6)])
+@pytest.mark.parametrize(("kind", "before", "now"), [(Text, 5, "silver"), (BigInt, "gold", 6)])
 def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_makes_room(
     materialize: Materialize,
     sandbox: Sandbox,
@@ -362,10 +485,23 @@ def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_ma
     failed = materialize(["deals", "notes"])
     assert warehouse.tables()["notes"] == SMALL["notes"] + 1
     said = failure_of(failed)
-    assert "deals: deals.custom_tier is JSON and must be " in said
-    assert "; deals_history.custom_tier is JSON and must be " in said
+    found, wanted = ("BIGINT", "VARCHAR") if kind is Text else ("VARCHAR", "BIGINT")
+    assert f"deals: deals.custom_tier is {found} and must be {wanted}" in said
+    assert f"; deals_history.custom_tier is {found} and must be {wanted}" in said
     warehouse.query(said.partition("and the next run loads it: ")[2])
     assert materialize(["deals"]).success
     for table in ("deals", "deals_history"):
         assert (now,) in warehouse.query(f"SELECT custom_tier FROM crm.{table} WHERE id = {record_id}")
     assert warehouse.query(f"SELECT count(custom_tier_before) FROM crm.deals_history WHERE id = {record_id}") == [(1,)]
+
+
+def test_a_field_that_is_declared_later_with_the_type_that_it_has_loads_at_once(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, redeclare: Callable[[Any], None]
+) -> None:
+    record_id = next(iter(sandbox.crm.records("deals")))["id"]
+    sandbox.crm.update("deals", record_id, customTier="gold")
+    assert materialize(["deals"]).success
+    redeclare(Text)
+    sandbox.crm.update("deals", record_id, customTier="silver")
+    assert materialize(["deals"]).success
+    assert warehouse.query(f"SELECT custom_tier FROM crm.deals WHERE id = {record_id}") == [("silver",)]

@@ -90,21 +90,21 @@ def test_rejected_records_are_materialized_when_there_are_some_and_only_then(
     materialize: Materialize, sandbox: Sandbox
 ) -> None:
     assert not [one for one in materialize(["deals"]).get_asset_materialization_events() if one.asset_key == REJECTED]
-    sandbox.crm.replace("deals", 3, {"id": 7, "created_time": "soon"})
+    sandbox.crm.replace("deals", 3, {"id": "seven"})
     result = materialize(["deals"])
     said = metadata_of(result, REJECTED)
     assert (said["dagster/row_count"], said["rows_new"]) == (1, 1)
     [kept] = records(said["preview"])
-    assert kept == {"resource": "deals", "record_id": "7", "reason": "created_time: 'soon' is not a time"}
+    assert kept == {"resource": "deals", "record_id": "seven", "reason": "id: 'seven' is not a whole number"}
 
 
 def test_a_failing_check_shows_the_rows_as_a_table_and_leads_to_the_rejected_records(
     materialize: Materialize, sandbox: Sandbox
 ) -> None:
-    sandbox.crm.replace("deals", 3, {"id": 7, "created_time": "soon"})
+    sandbox.crm.replace("deals", 3, {"id": "seven"})
     checks = {one.check_name: one for one in materialize(["deals"]).get_asset_check_evaluations()}
     said = checks["rejected"].metadata
-    assert records(said["failed_rows"].value) == [{"id": "7", "reason": "created_time: 'soon' is not a time"}]
+    assert records(said["failed_rows"].value) == [{"id": "seven", "reason": "id: 'seven' is not a whole number"}]
     assert said["rejected_records"].value == REJECTED
     assert "sql" in said
     assert "sql" not in checks["schema"].metadata

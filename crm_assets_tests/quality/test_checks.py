@@ -131,6 +131,13 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         "WARN",
         "no id: id is missing",
     ),
+    (
+        "a text for a number",
+        lambda crm: crm.crm.update("deals", next(crm.crm.records("deals"))["id"], probability="high"),
+        "deals.types",
+        "WARN",
+        "probability is text in 1 row, see probability__v_text: ids ",
+    ),
     ("an id twice, on two pages", repeat_an_id, "contacts.unique_id", "WARN", "1 id more than once: 981"),
     (
         "an id twice, on one page",
@@ -442,6 +449,33 @@ def test_a_share_of_rejected_records_above_the_setting_is_an_error(
     )
 
 
+def test_a_share_of_values_of_other_types_above_the_setting_is_an_error_until_they_are_corrected(
+    materialize: Materialize, run_checks: RunChecks, sandbox: Sandbox
+) -> None:
+    first, second, *_ = [record["id"] for record in sandbox.crm.records("deals")]
+    every = {"probability": "high", "expected_value": {"EUR": 5}}
+    sandbox.crm.update("deals", first, **every)
+    sandbox.crm.update("deals", second, **every)
+    result = materialize(["deals"])
+    assert failures(result).keys() == {"deals.types"}
+    severity, words = failures(result)["deals.types"]
+    assert severity == "ERROR"
+    assert "expected_value is json in 2 rows, see expected_value__v_json: ids " in words
+    [types] = [one for one in result.get_asset_check_evaluations() if one.check_name == "types"]
+    metadata: dict[str, Any] = {name: value.value for name, value in types.metadata.items()}
+    assert (metadata["values"], metadata["rows"]) == (4, 2)
+    assert {(row.data["column"], row.data["value"]) for row in metadata["failed_rows"].records} == {
+        ("probability__v_text", "high"),
+        ("expected_value__v_json", '{"EUR":5}'),
+    }
+    sandbox.crm.update("deals", first, probability=5, expected_value=5)
+    sandbox.crm.delete("deals", second)
+    for _ in range(2):
+        result = materialize(["deals"])
+    assert failures(result) == {}
+    assert failures(run_checks("deals")) == {}
+
+
 def test_a_table_that_is_not_there_yet_says_so(run_checks: RunChecks) -> None:
     assert failures(run_checks("deals")) == {
         "deals.schema": ("ERROR", "There is no table deals. Materialize crm/deals.")
@@ -477,7 +511,7 @@ def test_every_table_has_every_check_that_makes_sense_and_each_says_what_it_look
         "tickets",
     ]
     assert all(check.__doc__ for check in CHECKS.values())
-    assert len(check_specs(an_account())) == len(RESOURCES) * 9 + 5
+    assert len(check_specs(an_account())) == len(RESOURCES) * 10 + 5
 
 
 @pytest.mark.parametrize(
