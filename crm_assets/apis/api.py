@@ -1,7 +1,7 @@
 """An API is a list of resources, read from its configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal
@@ -11,7 +11,7 @@ from crm_assets.apis.v1 import V1
 from crm_assets.errors import ApiConfigError
 from crm_assets.models import MODELS
 from crm_assets.models.columns import Column, column_name, columns_of
-from crm_assets.models.record import Record
+from crm_assets.models.record import BaseRecord
 
 API_CONFIGS: Mapping[str, ApiConfig] = {"v1": V1}
 """The configuration of each API that comes with the project, by the value of `sources.<account>.api`."""
@@ -28,21 +28,34 @@ class Resource:
     name: str
     endpoint: Endpoint
     """Complete: what the configuration leaves out is filled in from its defaults."""
-    model: type[Record] | None
+    model: type[BaseRecord] | None
     """None if nothing is declared of the records: their columns are then inferred."""
     cadence: Cadence
     primary_key: tuple[str, ...] = ("id",)
     """Fields that tell one record from another; none for records that are only appended."""
     write_disposition: WriteDisposition = "merge"
 
-    @property
+    def __post_init__(self) -> None:
+        """Refuse a merge without anything to merge on: dlt would append.
+
+        Raises:
+            ApiConfigError: the resource has no primary key.
+        """
+        if self.write_disposition == "merge" and not self.primary_key:
+            raise ApiConfigError(
+                f"{self.name}: write_disposition is merge, and no primary_key tells one record from another. "
+                "Name the fields of one, or set write_disposition to append or replace."
+            )
+
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The declared columns, none without a model."""
-        return columns_of(self.model) if self.model else ()
+        """The declared columns, none without a model. Those of the key are never NULL."""
+        declared = columns_of(self.model) if self.model else ()
+        return tuple(replace(one, nullable=one.nullable and one.name not in self.key) for one in declared)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns of the primary key."""
+        """The columns of the primary key, in the order of the configuration."""
         return tuple(map(column_name, self.primary_key))
 
     @cached_property

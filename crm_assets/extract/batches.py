@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
+from crm_assets.extract.keys import key_text
 from crm_assets.models.by_products import REJECTED_COLUMNS
 from crm_assets.models.columns import (
     OTHER_FIELDS,
@@ -24,7 +25,6 @@ from crm_assets.models.values import (
     MILLISECONDS_FROM,
     DataTypeName,
     json_text,
-    to_bigint,
     to_json,
 )
 
@@ -77,6 +77,7 @@ class Batcher:
         new_columns: how many undeclared columns there may be.
         undeclared: the undeclared columns of batches made before, by another one.
         fields: what its `fields` said.
+        key: the columns of the primary key. A record without a value for each of them cannot be a row.
     """
 
     def __init__(
@@ -86,11 +87,15 @@ class Batcher:
         new_columns: int = 200,
         undeclared: Iterable[str] = (),
         fields: Mapping[str, Sequence[str]] | None = None,
+        *,
+        key: Sequence[str] = ("id",),
     ) -> None:
         self._resource = resource
         self._declared = {column.name: column for column in columns}
         self._new_columns = new_columns
-        self._undeclared: dict[str, None] = dict.fromkeys(undeclared)
+        self._key = key
+        undeclared_key = [name for name in key if name not in self._declared]
+        self._undeclared: dict[str, None] = dict.fromkeys([*undeclared_key, *undeclared])
         self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
 
     @property
@@ -115,6 +120,8 @@ class Batcher:
         }
         for name in self._undeclared:
             arrays[name] = _json_array(values.get(name), len(rows))
+            if name in self._key:
+                _require(name, arrays[name], faults)
         rejected += [self._reject(rows[index], reason) for index, reason in sorted(faults.items())]
         return self._assemble(arrays, len(rows), faults), rejected
 
@@ -168,8 +175,14 @@ class Batcher:
         return batch.filter(pa.array([index not in faults for index in range(count)])) if faults else batch
 
     def _reject(self, record: Any, reason: str) -> Rejected:
-        record_id = record.get("id") if isinstance(record, dict) else None
-        return Rejected(self._resource, _identifier(record_id), reason, json_text(record))
+        return Rejected(self._resource, self._record_id(record), reason, json_text(record))
+
+    def _record_id(self, record: Any) -> str | None:
+        """Return the key of `record` as text, each value as the table would have it, or else as it came."""
+        if not isinstance(record, dict):
+            return None
+        sent = {column_name(field): value for field, value in record.items()}
+        return key_text({name: _identifier(self._declared.get(name), sent.get(name)) for name in self._key})
 
 
 def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mapping[str, Any]) -> None:
@@ -180,13 +193,16 @@ def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mappin
         shared[index] = {**(shared[index] or {}), **sent}
 
 
-def _identifier(value: Any) -> str | None:
-    """Return an id as the table would write it, or else as it came."""
+def _identifier(column: Column | None, value: Any) -> str | None:
+    """Return a value of the key as the table would write it, or else as it came."""
+    if value is None:
+        return None
     try:
-        number = None if value is None else to_bigint(value)
+        converted = CONVERT[column.data_type.name](value) if column else value
     except ValueError:
-        number = None
-    return str(number) if number is not None else None if value is None else str(value)
+        converted = value
+    found = value if converted is None else converted
+    return json_text(found) if isinstance(found, bool | dict | list) else str(found)
 
 
 def _declared_array(column: Column, values: Values | None, count: int, faults: dict[int, str]) -> pa.Array:
@@ -196,11 +212,15 @@ def _declared_array(column: Column, values: Values | None, count: int, faults: d
     array = _whole(column.data_type.name, values)
     if array is None:
         array = pa.array(_one_by_one(column, values, faults), data_type)
-    if not column.nullable and array.null_count:
-        for index, missing in enumerate(array.is_null().to_pylist()):
-            if missing:
-                faults.setdefault(index, f"{column.field} is missing")
+    if not column.nullable:
+        _require(column.field, array, faults)
     return array
+
+
+def _require(field: str, array: pa.Array, faults: dict[int, str]) -> None:
+    if array.null_count:
+        for index in pc.indices_nonzero(array.is_null()).to_pylist():
+            faults.setdefault(index, f"{field} is missing")
 
 
 def _one_by_one(column: Column, values: Values, faults: dict[int, str]) -> Values:

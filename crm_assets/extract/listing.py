@@ -109,6 +109,7 @@ class ListingReader:
             folder,
             self.resource.name,
             self.resource.columns,
+            key=self.resource.key,
             new_columns=self._options.new_columns,
             written=checkpoint.written if checkpoint else None,
         )

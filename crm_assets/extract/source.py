@@ -53,14 +53,14 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
     return dlt.resource(
         _tables(account, resource, email, api_key),
         name=resource.name,
-        primary_key="id",
-        write_disposition="merge",
+        primary_key=resource.key,
+        write_disposition=resource.write_disposition,
         columns=dlt_columns(resource.columns),
     )
 
 
 def _tables(account: Account, resource: Resource, email: str | None, api_key: str | None) -> Iterator[Any]:
-    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns)
+    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns, key=resource.key)
     with connect(account, email, api_key) as connection:
         for page in read_pages(resource, connection, Traffic()):
             rows, rejected = batcher.batch(page.records)

@@ -1,7 +1,6 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
+from crm_assets.extract.keys import all_keys, key_values, keys_of_texts
 from crm_assets.models.columns import Column
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -21,8 +21,6 @@ COUNT = "count"
 """The field in which the CRM says, on the first record of some listings, how many there are."""
 _CHANGED = "updated_time"
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_IDS_END = 2**63
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Spooled:
     resource: str
     columns: tuple[Column, ...]
     """The declared columns."""
+    key: tuple[str, ...]
+    """The columns of the primary key; none if records are not told apart."""
     parts: tuple[Path, ...]
     schema: pa.Schema
     rows: int
@@ -42,21 +42,23 @@ class Spooled:
 
     superseded: frozenset[int] = frozenset()
     """Places of rows whose record came again, in a version that is newer or was listed later."""
-    repeated_ids: tuple[int, ...] = ()
-    """Identifiers that came more than once although nothing says that the record was changed meanwhile."""
-    moved_ids: tuple[int, ...] = ()
-    """Identifiers that came more than once, each time changed since: the record moved while the listing was read."""
+    repeated_ids: tuple[int | str, ...] = ()
+    """Keys (see `key_values`) that came more than once although nothing says that the record was changed meanwhile."""
+    moved_ids: tuple[int | str, ...] = ()
+    """Keys that came more than once, each time changed since: the record moved while the listing was read."""
 
     def newest(self) -> "Spooled":
         """Return the listing with each record once: in its newest version, or else the one listed last."""
-        ids = pa.chunked_array(self.ids(), pa.int64()).combine_chunks()
-        ids = ids.take(pc.array_sort_indices(ids))  # a third of the memory of counting them in a hash table
-        repeated = ids[1:].filter(pc.equal(ids[1:], ids[:-1]))
+        if not self.key:
+            return self
+        keys = self.keys()
+        keys = keys.take(pc.array_sort_indices(keys))  # a third of the memory of counting them in a hash table
+        repeated = keys[1:].filter(pc.equal(keys[1:], keys[:-1]))
         if not len(repeated):
             return self
-        copies: dict[int, list[tuple[datetime, int]]] = {}
-        for record_id, changed, place in self._copies(repeated):
-            copies.setdefault(record_id, []).append((changed, place))
+        copies: dict[int | str, list[tuple[datetime, int]]] = {}
+        for key, changed, place in self._copies(repeated):
+            copies.setdefault(key, []).append((changed, place))
         moved = {one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found)}
         superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
         return replace(
@@ -67,18 +69,23 @@ class Spooled:
             moved_ids=tuple(moved),
         )
 
-    def _copies(self, ids: pa.Array) -> Iterator[tuple[int, datetime, int]]:
-        """Yield identifier, time of the last change and place of the rows of `ids`."""
+    def _copies(self, repeated: pa.Array) -> Iterator[tuple[int | str, datetime, int]]:
+        """Yield key, time of the last change and place of the rows whose key is in `repeated`."""
         place = 0
         for batch in _batches(self.parts, self.schema):
-            for index in pc.indices_nonzero(pc.is_in(batch["id"], ids)).to_pylist():
+            keys = key_values(batch, self.key)
+            for index in pc.indices_nonzero(pc.is_in(keys, repeated)).to_pylist():
                 changed = batch[_CHANGED][index].as_py() if _CHANGED in batch.schema.names else None
-                yield batch["id"][index].as_py(), changed or _NEVER, place + index
+                yield keys[index].as_py(), changed or _NEVER, place + index
             place += batch.num_rows
 
-    def ids(self) -> list[pa.Array]:
-        """Return the identifiers of all rows."""
-        return [batch["id"] for batch in _batches(self.parts, self.schema)]
+    def keys(self) -> pa.Array:
+        """Return the keys of all rows, one value each; see `key_values`."""
+        return all_keys(_batches(self.parts, self.schema), self.schema, self.key)
+
+    def without_rows(self) -> "Spooled":
+        """Return the listing without its rows, with the same columns and rejected records."""
+        return replace(self, parts=(), rows=0)
 
     def reported_count(self) -> int | None:
         """Return how many records the CRM says it has: some listings say so on their first one."""
@@ -88,11 +95,10 @@ class Spooled:
         reported_count: int | None = pc.max(first[COUNT]).as_py()
         return reported_count
 
-    def rejected_ids(self) -> list[pa.Array]:
-        """Return the identifiers of the records that cannot be rows, where they are numbers."""
-        texts = pa.chunked_array([table["record_id"] for table in self.rejected_tables()], pa.string())
-        numbers = [int(text) for text in texts.to_pylist() if text and _NUMBER.fullmatch(text)]
-        return [pa.array([number for number in numbers if -_IDS_END <= number < _IDS_END], pa.int64())]
+    def rejected_keys(self) -> pa.Array:
+        """Return the keys of the records that cannot be rows, where they can be the key of a row."""
+        texts = (text for table in self.rejected_tables() for text in table["record_id"].to_pylist())
+        return keys_of_texts(texts, self.schema, self.key)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
@@ -135,6 +141,7 @@ class ListingSpool:
         directory: where the files go; they begin with the resource's name.
         resource: name of the resource.
         columns: its declared columns.
+        key: the columns of its primary key.
         new_columns: how many undeclared fields get a column each.
         written: what is in `directory` already, when a listing is resumed.
     """
@@ -145,17 +152,19 @@ class ListingSpool:
         resource: str,
         columns: tuple[Column, ...],
         *,
+        key: tuple[str, ...] = ("id",),
         new_columns: int = 200,
         written: SpoolState | None = None,
     ) -> None:
         self._resource = resource
         self._columns = columns
+        self._key = key
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
         if written is None:
-            self._batcher = Batcher(resource, columns, new_columns)
+            self._batcher = Batcher(resource, columns, new_columns, key=key)
             return
-        self._batcher = Batcher(resource, columns, new_columns, written.undeclared, written.fields)
+        self._batcher = Batcher(resource, columns, new_columns, written.undeclared, written.fields, key=key)
         self._rows.resume(written.parts, written.rows)
         self._rejected.resume(written.rejected, written.rejected_rows)
 
@@ -191,6 +200,7 @@ class ListingSpool:
         return Spooled(
             resource=self._resource,
             columns=self._columns,
+            key=self._key,
             parts=tuple(self._rows.paths),
             schema=self._batcher.batch([])[0].schema,
             rows=self._rows.rows,

@@ -336,7 +336,7 @@ class _Preflight:
 def _columns_to_write(listing: Spooled, *, history: bool) -> dict[str, TTableSchemaColumns]:
     """Return the columns of each table that a load of `listing` writes."""
     hints: TTableSchemaColumns = {
-        **column_hints(listing.columns, listing.schema.names),
+        **column_hints(listing.columns, listing.schema.names, listing.key),
         LOAD_ID: _LOAD_ID_COLUMN,
     }
     tables: dict[str, TTableSchemaColumns] = {listing.resource: {**hints, **deletion_hints()}}

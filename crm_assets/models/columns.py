@@ -1,11 +1,11 @@
 """Columns, derived from the models: what dlt and Arrow are told about a table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
+from crm_assets.models.record import BaseRecord, DataType, Reference, data_type_of, marks_of
 
 if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
@@ -45,8 +45,8 @@ class Column:
 
 
 @cache
-def columns_of(model: type[Record]) -> tuple[Column, ...]:
-    """Return the columns that `model` declares, the primary key first."""
+def columns_of(model: type[BaseRecord]) -> tuple[Column, ...]:
+    """Return the columns that `model` declares, in its order."""
     return tuple(
         Column(
             name=column_name(field),
@@ -75,10 +75,17 @@ def dlt_columns(columns: Sequence[Column]) -> "TTableSchemaColumns":
     return {column.name: _hint(column) for column in columns}
 
 
-def column_hints(columns: Sequence[Column], names: Iterable[str]) -> "TTableSchemaColumns":
-    """Return the hints of `columns`, and of those in `names` that no model declares."""
+def column_hints(columns: Sequence[Column], names: Iterable[str], key: Collection[str]) -> "TTableSchemaColumns":
+    """Return the hints of `columns`, and of those in `names` that no model declares; `key` are those of the key.
+
+    Each says whether it is of the key: dlt would go on with what an earlier load said.
+    """
     declared = dlt_columns(columns)
-    return {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
+    hints = {**declared, **{name: undeclared_hint(name) for name in names if name not in declared}}
+    for name, hint in hints.items():
+        hint["primary_key"] = name in key
+        hint["nullable"] = hint.get("nullable", True) and name not in key
+    return hints
 
 
 def deletion_hints() -> "TTableSchemaColumns":
@@ -92,12 +99,9 @@ def undeclared_hint(name: str) -> "TColumnSchema":
 
 
 def _hint(column: Column) -> "TColumnSchema":
-    hint: TColumnSchema = {
+    return {
         "name": column.name,
         "data_type": column.data_type.name,
         "nullable": column.nullable,
         "description": column.description,
     }
-    if not column.nullable:
-        hint["primary_key"] = True
-    return hint

@@ -63,14 +63,14 @@ Json = Annotated[Any, DataType("json")]
 """A nested value, of whatever shape the CRM sends."""
 
 
-MODELS: "dict[str, type[Record]]" = {}
+MODELS: "dict[str, type[BaseRecord]]" = {}
 """The model of each resource, by the resource's name. Complete once `crm_assets.models` is imported."""
 
 
-class Record(BaseModel):
-    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent.
+class BaseRecord(BaseModel):
+    """One record of a resource whose key is not `id`. Fields carry the CRM's own names; others are kept as sent.
 
-    A model says of which resource it is: `class Product(Record, resource="products")`.
+    A model says of which resource it is: `class Price(BaseRecord, resource="prices")`.
     """
 
     model_config = ConfigDict(extra="allow", defer_build=True)
@@ -78,8 +78,6 @@ class Record(BaseModel):
     preview: ClassVar[tuple[str, ...]] = ()
     """What a person would look at first: names of fields, or `field.part` for a part of a nested one, which is a key
     of an object or a name in a list of names and values."""
-
-    id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
 
     def __init_subclass__(cls, *, resource: str | None = None, **options: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**options)
@@ -93,12 +91,18 @@ class Record(BaseModel):
         return value if value is None or data_type.name == "json" else CONVERT[data_type.name](value)
 
 
-def data_type_of(model: type[Record], field: str) -> DataType:
+class Record(BaseRecord):
+    """One record of a resource whose key is `id`: `class Product(Record, resource="products")`."""
+
+    id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
+
+
+def data_type_of(model: type[BaseRecord], field: str) -> DataType:
     """Return the column type that `model` declares for `field`."""
     return next(mark for mark in marks_of(model, field) if isinstance(mark, DataType))
 
 
-def marks_of(model: type[Record], field: str) -> list[Any]:
+def marks_of(model: type[BaseRecord], field: str) -> list[Any]:
     """Return all that `model` says about `field` beside its Python type."""
     info = model.model_fields[field]
     return [*info.metadata, *(mark for part in get_args(info.annotation) for mark in get_args(part)[1:])]

@@ -1,6 +1,6 @@
 """The checks of one table: each looks at the context and says what it found."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,22 +77,22 @@ def nulls(context: CheckContext) -> CheckOutcome:
 
 
 def unique_id(context: CheckContext) -> CheckOutcome:
-    """Each id occurs in one row, and once in the last listing."""
-    repeated = context.stats.repeated
+    """Each id, which is the primary key, occurs in one row, and once in the last listing."""
+    repeated, key = context.stats.repeated, context.resource.key
     twice = list(context.loads[0].repeated_ids) if context.loads else []
     counts = {"repeated_rows": repeated, "repeated_in_listing": len(twice)}
     if repeated:
-        rows = context.probe.repeated_ids(context.resource.name)
-        listed = ", ".join(str(row[0]) for row in rows)
+        rows = context.probe.repeated_keys(context.resource)
+        listed = _listed(_id_of(key, row) for row in rows)
         return CheckOutcome(
             False,
             f"{counted(repeated, 'row repeats', 'rows repeat')} an id: {listed}.",
             counts=counts,
-            head=("id", "rows"),
+            head=(*key, "rows"),
             failed_rows=rows,
         )
     if twice:
-        listed = ", ".join(map(str, twice[:MAX_FAILED_ROWS]))
+        listed = _listed(map(str, twice[:MAX_FAILED_ROWS]))
         before = set(context.loads[1].repeated_ids) if len(context.loads) > 1 else set()
         # A record that comes to the front of a listing pushes another one to the next page: that is no defect.
         is_paging = context.resource.has_pages and not before & set(twice)
@@ -101,22 +101,33 @@ def unique_id(context: CheckContext) -> CheckOutcome:
             f"The last listing had {counted(len(twice), 'id')} more than once: {listed}. The table has each once.",
             "WARN" if is_paging else "ERROR",
             counts,
-            ("id",),
+            (", ".join(key),),
             [(one,) for one in twice[:MAX_FAILED_ROWS]],
         )
     moved = context.loads[0].moved_ids if context.loads else ()
     if moved:
-        listed = ", ".join(map(str, moved[:MAX_FAILED_ROWS]))
+        listed = _listed(map(str, moved[:MAX_FAILED_ROWS]))
         return CheckOutcome(
             False,
             f"{counted(len(moved), 'record')} changed while the listing was read, and came twice: {listed}. "
             "The table has the newest version.",
             "WARN",
             counts,
-            ("id",),
+            (", ".join(key),),
             [(one,) for one in moved[:MAX_FAILED_ROWS]],
         )
     return CheckOutcome(True, "Every id is unique.", counts=counts)
+
+
+def _id_of(key: Sequence[str], row: Sequence[Any]) -> str:
+    """Return the key with which `row` begins as a person reads it: its value, or `a=1, b=x`."""
+    values = [str(value) for value in row[: len(key)]]
+    return values[0] if len(key) == 1 else ", ".join(f"{name}={value}" for name, value in zip(key, values, strict=True))
+
+
+def _listed(ids: Iterable[str]) -> str:
+    found = list(dict.fromkeys(ids))
+    return ("; " if any(", " in one for one in found) else ", ").join(found)
 
 
 def drift(context: CheckContext) -> CheckOutcome:
@@ -187,7 +198,9 @@ def row_count(context: CheckContext) -> CheckOutcome:
         return _deletes_blocked(context.resource.name, last, rows)
     left = last.rows_after or 0
     # The listing before is what counts: a loss that the next listing confirms is none any more.
-    before = earlier[0].records if earlier and not last.deletes_allowed else 0
+    # What is appended may be more at one time and less at another.
+    is_compared = context.resource.write_disposition != "append" and not last.deletes_allowed
+    before = earlier[0].records if earlier and is_compared else 0
     limit = context.settings.row_count_drop
     counts = {"rows": rows, "rows_after_load": left, "records": last.records, "records_before": before, "limit": limit}
     if loss := _loss(left, rows, limit):
@@ -267,7 +280,7 @@ def history(context: CheckContext) -> CheckOutcome:
     """In the history, each row has one version that is valid now, and no two versions of a record overlap."""
     if context.was_interrupted:
         return CheckOutcome(False, _INTERRUPTED, "WARN")
-    found, sql = context.probe.history_faults(context.resource.name)
+    found, sql = context.probe.history_faults(context.resource)
     bad = {what: count for what, count in found.items() if count}
     if not bad:
         return CheckOutcome(True, "Each row has one current version.", counts=found, sql=sql)
@@ -282,13 +295,12 @@ def ranges(context: CheckContext) -> CheckOutcome:
     if not broken:
         return CheckOutcome(True, f"No row breaks any of {len(context.stats.conditions)} conditions.", "WARN", counts)
     failed_rows = [
-        (condition.name, *row)
-        for condition in broken
-        for row in context.probe.breaking(context.resource.name, condition)
+        (condition.name, *row) for condition in broken for row in context.probe.breaking(context.resource, condition)
     ][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{condition.name} in {counted(count, 'row')}" for condition, count in broken.items())
-    ids = ", ".join(dict.fromkeys(str(row[1]) for row in failed_rows))
-    return CheckOutcome(False, f"{listed}; ids {ids}.", "WARN", counts, ("condition", "id", "value"), failed_rows)
+    key = context.resource.key
+    ids = f"; ids {_listed(_id_of(key, row[1:]) for row in failed_rows)}" if key else ""
+    return CheckOutcome(False, f"{listed}{ids}.", "WARN", counts, ("condition", *key, "value"), failed_rows)
 
 
 def references(context: CheckContext) -> CheckOutcome:
@@ -303,8 +315,9 @@ def references(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, f"At most {limit:.0%} of the references have no target.", "WARN", counts)
     failed_rows = [(name, *row) for name in bad for row in context.probe.lost(context.resource, name)][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{lost:,} of {found[name][0]:,} in {name} have no target" for name, lost in bad.items())
-    ids = ", ".join(dict.fromkeys(str(row[2]) for row in failed_rows))
-    return CheckOutcome(False, f"{listed}: {ids}.", "WARN", counts, ("column", "id", "reference"), failed_rows)
+    ids = ", ".join(dict.fromkeys(str(row[-1]) for row in failed_rows))
+    head = ("column", *context.resource.key, "reference")
+    return CheckOutcome(False, f"{listed}: {ids}.", "WARN", counts, head, failed_rows)
 
 
 CHECKS: Mapping[str, Check] = {
@@ -352,6 +365,8 @@ def checks_of(account: Account, resource: Resource) -> list[str]:
         without.add("references")
     if not account.sync[resource.name].history:
         without.add("history")
+    if not resource.key or resource.write_disposition == "append":
+        without.add("unique_id")
     return [name for name in CHECKS if name not in without]
 
 
