@@ -195,7 +195,7 @@ def row_count(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, f"{counted(rows, 'row')}; no load is recorded.", "WARN", {"rows": rows})
     last, *earlier = context.loads
     if last.deletes_blocked:
-        return _deletes_blocked(context.resource.name, last, rows)
+        return _deletes_blocked(context.resource, last, rows)
     left = last.rows_after or 0
     # The listing before is what counts: a loss that the next listing confirms is none any more.
     # What is appended may be more at one time and less at another.
@@ -217,12 +217,13 @@ def _loss(before: int, now: int, limit: float) -> Severity | None:
     return "WARN" if now < before * (1 - limit) else None
 
 
-def _deletes_blocked(resource: str, last: "ResourceLoad", rows: int) -> CheckOutcome:
+def _deletes_blocked(resource: Resource, last: "ResourceLoad", rows: int) -> CheckOutcome:
     why = "which is shorter than the CRM says" if last.listing_is_short else "more than sync.delete_guard allows"
     return CheckOutcome(
         False,
         f"{last.rows_missing:,} of {counted(last.rows_before, 'row')} not in the last listing, {why}: "
-        f"nothing was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
+        f"nothing was {'deleted' if resource.key else 'loaded'}. "
+        f"If that is right, allow it once: crm-assets sync {resource.name} --allow-deletes",
         "ERROR",
         {"rows": rows, "rows_missing": last.rows_missing, "rows_before": last.rows_before},
     )
