@@ -52,7 +52,12 @@ class CheckOutcome:
 
 
 Check = Callable[[CheckContext], CheckOutcome]
-_INTERRUPTED = "A load was interrupted while it wrote this table; the next one completes it."
+
+
+def _interrupted(context: CheckContext) -> str:
+    if context.resource.write_disposition == "append":
+        return "A load was interrupted after it had appended its rows. They stay, and the next one appends again."
+    return "A load was interrupted while it wrote this table; the next one completes it."
 
 
 def schema(context: CheckContext) -> CheckOutcome:
@@ -236,7 +241,7 @@ def complete(context: CheckContext) -> CheckOutcome:
     last, stats = context.loads[0], context.stats
     counts = {"records": last.records, "rows_of_last_load": stats.of_last_load, "rows_loaded": last.rows_loaded}
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN", counts)
+        return CheckOutcome(False, _interrupted(context), "WARN", counts)
     if stats.of_last_load != last.rows_loaded:
         return CheckOutcome(
             False,
@@ -260,7 +265,7 @@ def unchanged(context: CheckContext) -> CheckOutcome:
     if last is None or last.fingerprints is None:
         return CheckOutcome(True, "The last load recorded no fingerprint.")
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN")
+        return CheckOutcome(False, _interrupted(context), "WARN")
     if not all(map(context.probe.is_comparable, last.fingerprints.values())):
         return CheckOutcome(True, "Not compared: another version of the warehouse wrote the last load's fingerprint.")
     changes = [context.probe.changes(table, left) for table, left in last.fingerprints.items()]
@@ -280,7 +285,7 @@ def unchanged(context: CheckContext) -> CheckOutcome:
 def history(context: CheckContext) -> CheckOutcome:
     """In the history, each row has one version that is valid now, and no two versions of a record overlap."""
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN")
+        return CheckOutcome(False, _interrupted(context), "WARN")
     found, sql = context.probe.history_faults(context.resource)
     bad = {what: count for what, count in found.items() if count}
     if not bad:
