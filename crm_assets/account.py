@@ -57,6 +57,21 @@ class Account:
     retry_pause: float = 5.0
     """Seconds before a step tries once more what did not load because the CRM or the warehouse was busy."""
 
+    def __post_init__(self) -> None:
+        """Refuse a history of records that nothing tells apart.
+
+        Raises:
+            SettingError: names the setting and the resource.
+        """
+        for resource in self.resources:
+            is_kept = resource.key and resource.write_disposition != "append"
+            if self.sync[resource.name].history and not is_kept:
+                why = "has no primary key" if not resource.key else "is only appended to"
+                raise SettingError(
+                    f"sync.history is on for {resource.name}, which {why}, so that no row is another version of one "
+                    f"before. Set `history = false` under [{self.section}.sync.{resource.name}] in .dlt/config.toml."
+                )
+
     @property
     def is_sandbox(self) -> bool:
         """Whether the CRM is the one on loopback that comes with the project."""

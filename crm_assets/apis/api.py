@@ -1,7 +1,7 @@
 """An API is a list of resources, read from its configuration."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -47,14 +47,27 @@ class Resource:
     hints: tuple[Column, ...] = ()
     """Columns that the configuration declares, where there is no model."""
 
-    @property
+    def __post_init__(self) -> None:
+        """Refuse a merge without anything to merge on: dlt would append.
+
+        Raises:
+            ApiConfigError: the resource has no primary key.
+        """
+        if self.write_disposition == "merge" and not self.primary_key:
+            raise ApiConfigError(
+                f"{self.name}: write_disposition is merge, and no primary_key tells one record from another. "
+                "Name the fields of one, or set write_disposition to append or replace."
+            )
+
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The declared columns, none without a model or hints."""
-        return columns_of(self.model) if self.model else self.hints
+        """The declared columns, none without a model or hints. Those of the key are never NULL."""
+        declared = columns_of(self.model) if self.model else self.hints
+        return tuple(replace(one, nullable=one.nullable and one.name not in self.key) for one in declared)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns of the primary key."""
+        """The columns of the primary key, in the order of the configuration."""
         return tuple(map(column_name, self.primary_key))
 
     @cached_property

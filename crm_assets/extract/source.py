@@ -57,8 +57,8 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
     return dlt.resource(
         _tables(account, resource, email, api_key),
         name=resource.name,
-        primary_key="id",
-        write_disposition="merge",
+        primary_key=resource.key,
+        write_disposition=resource.write_disposition,
         columns=column_hints(resource.columns, {}, resource.key),
     )
 

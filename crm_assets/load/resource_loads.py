@@ -62,7 +62,7 @@ class ResourceLoad:
     """How long the listing had taken by then."""
     records: int
     rows_loaded: int
-    """Rows that it brought to the table, each `id` once."""
+    """Rows that it brought to the table, each key once."""
     rows_rejected: int
     rows_before: int
     """Rows in the table before the load, without those that were flagged as deleted."""
@@ -76,9 +76,9 @@ class ResourceLoad:
     """Whether a person allowed to delete more than `sync.delete_guard` does."""
     listing_is_short: bool
     """Whether the CRM said that it had more records than it listed."""
-    repeated_ids: Sequence[int]
-    moved_ids: Sequence[int]
-    """Identifiers that came more than once because the record was changed while the listing was read."""
+    repeated_ids: Sequence[int | str]
+    moved_ids: Sequence[int | str]
+    """Keys that came more than once because the record was changed while the listing was read."""
     fields: Mapping[str, Sequence[str]]
     """The JSON types in which each field of the CRM came, none for one that was always null."""
     rows_deleted: int | None = None

@@ -65,7 +65,7 @@ Json = Annotated[Any, DataType("json")]
 
 
 class BaseRecord(BaseModel):
-    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent."""
+    """One record of a resource whose key is not `id`. Fields carry the CRM's own names; others are kept as sent."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
@@ -81,7 +81,7 @@ class BaseRecord(BaseModel):
 
 
 class Record(BaseRecord):
-    """One record that has a number as its identifier."""
+    """One record of a resource whose key is `id`, a number."""
 
     id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
 

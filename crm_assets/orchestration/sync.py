@@ -90,10 +90,12 @@ def _materializations(
     context: dg.AssetExecutionContext, warehouse: "OpenWarehouse", fetched: Sequence[Fetched]
 ) -> Iterator[dg.MaterializeResult[None]]:
     loaded = warehouse.load(fetched)
-    tables = facts(warehouse.sql, loaded.schema, [one.resource for one in fetched], loaded.load_id)
+    resources = {one.resource: warehouse.account.resource(one.resource) for one in fetched}
+    keys = {name: resource.key for name, resource in resources.items()}
+    tables = facts(warehouse.sql, loaded.schema, keys, loaded.load_id)
     for one in fetched:
-        model = warehouse.account.resource(one.resource).model
-        metadata = materialization_metadata(one, loaded, tables[one.resource], model, warehouse.file)
+        resource = resources[one.resource]
+        metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse.file)
         yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
     for event in by_product_events(warehouse, loaded):
         context.log_event(event)

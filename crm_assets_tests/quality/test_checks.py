@@ -527,7 +527,7 @@ class _Recorded(TableProbe):
     """A probe that remembers its queries."""
 
     def __init__(self, client: SqlClientBase[Any]) -> None:
-        super().__init__(client, {})
+        super().__init__(client, {}, {})
         self.queries: list[str] = []
 
     def _query(self, sql: str) -> Sequence[Sequence[Any]]:
