@@ -128,6 +128,8 @@ def _row_faults(place: str, row: Mapping[str, Any], names: Sequence[str]) -> Ite
         yield f"{place}.name: {name!r} comes twice"
     if row["write_disposition"] == "merge" and not row.get("primary_key"):
         yield f"{place}.write_disposition: `merge` needs `primary_key`, the fields that tell one record from another"
+    if row["write_disposition"] == "replace" and "incremental" in row["endpoint"]:
+        yield f"{place}.write_disposition: `replace` would remove what is not new; use `merge`"
     if row.get("model") and row["columns"]:
         yield f"{place}.columns: the model declares the columns; remove one of the two"
     parents = parents_of(row["endpoint"])

@@ -8,6 +8,7 @@ import typer
 
 from crm_assets.cli.dev import dev, sandbox
 from crm_assets.cli.doctor import doctor
+from crm_assets.cli.init_resource import init_resource
 from crm_assets.cli.ping import ping
 from crm_assets.cli.report import report, status
 from crm_assets.cli.sync import check, sync
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (sync, check, status, report, ping, doctor, dev):
+for command in (sync, check, status, report, ping, doctor, init_resource, dev):
     app.command()(command)
 app.command(epilog="\n\n".join(["Kinds of faults:", *(f"- {kind}: {seen}" for kind, seen in KINDS.items())]))(sandbox)
 

@@ -1,15 +1,17 @@
 """What a person sees in the terminal: bars and tables there, plain lines everywhere else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from crm_assets.extract.probe import Probe
 from crm_assets.extract.progress import ProgressListener, Reading, listening, log_listener
+from crm_assets.models.kinds import kind_of, least_type
 from crm_assets.orchestration.run import Checked, Landed, State
 from crm_assets.report.results import SIGNS, Report
 from crm_assets.text import lasting
@@ -36,9 +38,9 @@ def progress(console: Console) -> Iterator[None]:
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description:<15}"),
         TextColumn("{task.completed:>11,} records"),
-        TextColumn("{task.fields[pages]:>7,} pages"),
+        TextColumn("{task.fields[parts]:>15}"),
         TextColumn("{task.fields[rate]:>7,.0f}/s"),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[time]:>9}"),
     )
     with Progress(*columns, console=console) as bars, listening(_Bars(bars).listener()):
         yield
@@ -49,7 +51,7 @@ class _Bars:
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._total = bars.add_task("starting", total=None, pages=0, rate=0.0)
+        self._total = bars.add_task("starting", total=None, **_NOTHING_YET)
         self._tasks: dict[str, TaskID] = {}
 
     def listener(self) -> ProgressListener:
@@ -61,8 +63,9 @@ class _Bars:
                 self._task(reading.resource),
                 completed=reading.records,
                 total=reading.records if reading.finished else None,
-                pages=reading.pages,
+                parts=_parts(reading),
                 rate=reading.rate,
+                time=_time(reading),
             )
         longest = max((reading.seconds for reading in readings), default=0.0)
         fresh = sum(reading.records - reading.resumed for reading in readings)
@@ -70,14 +73,35 @@ class _Bars:
             self._total,
             description="loading" if all(reading.finished for reading in readings) else "total",
             completed=sum(reading.records for reading in readings),
-            pages=sum(reading.pages for reading in readings),
+            parts=f"{sum(reading.pages for reading in readings):,} pages",
             rate=fresh / longest if longest else 0.0,
+            time=_clock(longest),
         )
 
     def _task(self, resource: str) -> TaskID:
         if resource not in self._tasks:
-            self._tasks[resource] = self._bars.add_task(resource, total=None, pages=0, rate=0.0)
+            self._tasks[resource] = self._bars.add_task(resource, total=None, **_NOTHING_YET)
         return self._tasks[resource]
+
+
+_NOTHING_YET: dict[str, Any] = {"parts": "0 pages", "rate": 0.0, "time": "0:00:00"}
+
+
+def _parts(reading: Reading) -> str:
+    """Return how many pages were read, or for how many parents of how many."""
+    if reading.parents_total is None:
+        return f"{reading.pages:,} pages"
+    return f"{reading.parents_done:,} of {reading.parents_total:,}"
+
+
+def _time(reading: Reading) -> str:
+    """Return how long it has taken, or how long it still takes where that is known."""
+    left = reading.seconds_left
+    return f"-{_clock(left)}" if left and not reading.finished else _clock(reading.seconds)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def print_landed(console: Console, landed: Sequence[Landed]) -> None:
@@ -100,6 +124,20 @@ def print_probes(console: Console, probes: Sequence[Probe]) -> None:
         for probe in probes
     ]
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
+
+
+def print_fields(console: Console, records: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Print what the fields of some records look like, the key first."""
+    names = dict.fromkeys([*key, *(name for record in records for name in record)])
+    rows = []
+    for name in names:
+        values = [record[name] for record in records if record.get(name) is not None]
+        kind = least_type(set(map(kind_of, values)))
+        example = " ".join(str(values[0]).split()) if values else ""
+        rows.append(
+            [f"{name} (key)" if name in key else name, kind or "-", f"{len(values) / len(records):.0%}", example[:30]]
+        )
+    _print(console, ["field", "type", "filled", "example"], rows, left={0, 1, 3})
 
 
 def print_examined(console: Console, examined: "Sequence[Examined]") -> None:

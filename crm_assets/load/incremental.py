@@ -55,7 +55,7 @@ def _parents_first(resources: Sequence[Resource]) -> list[Resource]:
 
 def _is_due(account: Account, resource: Resource, listed: Mapping[str, datetime]) -> bool:
     settings, last = account.sync[resource.name], listed.get(resource.name)
-    if settings.mode == "full" or last is None:
+    if settings.mode == "full" or last is None or resource.write_disposition == "replace":
         return True
     return datetime.now(UTC) - last >= timedelta(seconds=settings.full_listing_interval)
 
@@ -73,5 +73,7 @@ def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource)
     newest = rows[0][0] if rows else None
     if newest is None:
         return None
-    value = start_value(incremental, newest, account.sync[resource.name].look_back)
+    # What is asked for twice is merged, and only there it does no harm.
+    look_back = account.sync[resource.name].look_back if resource.write_disposition == "merge" else 0.0
+    value = start_value(incremental, newest, look_back)
     return Start(value, f"{incremental['cursor_path']} {value}")

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from time import monotonic
@@ -113,8 +113,7 @@ def load(
     try:
         columns = {listing.resource: table_columns(client, listing.resource) for listing in listings}
         missing = {
-            listing.resource: _missing(client, resources[listing.resource], listing, columns[listing.resource])
-            for listing in listings
+            one.resource: _missing(client, resources[one.resource], one, columns[one.resource]) for one in fetched
         }
         before = {
             name: RowsBefore.remember(client, name, resources[name].key, columns[name])
@@ -143,7 +142,7 @@ def load(
                 settings = account.sync[one.resource]
                 if disposition == "replace":
                     deleted[one.resource] = missing[one.resource].missing
-                elif disposition == "merge" and one.resource not in blocked:
+                elif disposition == "merge" and one.resource not in blocked and one.since is None:
                     confirmed = allow_deletes or is_confirmed(one, listing, settings)
                     count = apply_deletes(client, listing, settings, load_id, moment, confirmed=confirmed)
                     deleted[one.resource] = count
@@ -170,11 +169,15 @@ def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:
         one.checkpoints.clear()
 
 
-def _missing(client: SqlClientBase[Any], resource: Resource, listing: Spooled, columns: Collection[str]) -> MissingRows:
-    """Return what the table of `listing` has that the listing has not: nothing where records are appended."""
-    if resource.write_disposition != "append":
-        return missing_rows(client, listing, columns)
-    return MissingRows(count_living(client, listing.resource, columns) if columns else 0, 0)
+def _missing(client: SqlClientBase[Any], resource: Resource, fetched: Fetched, columns: Collection[str]) -> MissingRows:
+    """Return what the table has that the listing has not.
+
+    That is nothing where records are appended, or where only new ones were asked for.
+    """
+    if resource.write_disposition == "append":
+        return MissingRows(count_living(client, resource.name, columns) if columns else 0, 0)
+    found = missing_rows(client, fetched.spooled, columns)
+    return found if fetched.since is None else replace(found, missing=0, listing_is_short=False)
 
 
 def _may_delete(account: Account, resource: Resource) -> bool:
@@ -218,6 +221,7 @@ def _record(
         repeated_ids=newest.repeated_ids,
         moved_ids=newest.moved_ids,
         fields=newest.fields,
+        since=fetched.since,
     )
 
 

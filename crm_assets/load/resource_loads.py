@@ -22,6 +22,8 @@ LOADS_TABLE = "resource_loads"
 """One row for each load of each resource."""
 KEPT = 100
 """Loads of a resource that the table remembers."""
+_WHOLE = 2
+"""Loads of whole listings that are always among those that are looked back upon."""
 
 _JSON = ("repeated_ids", "moved_ids", "fields", "fingerprints")
 _TYPES: Mapping[str, tuple[TDataType, pa.DataType]] = {
@@ -43,6 +45,7 @@ _TYPES: Mapping[str, tuple[TDataType, pa.DataType]] = {
     "moved_ids": ("json", pa.string()),
     "fields": ("json", pa.string()),
     "fingerprints": ("json", pa.string()),
+    "since": ("text", pa.string()),
 }
 LOADS_COLUMNS: TTableSchemaColumns = {
     name: {"name": name, "data_type": kind, "nullable": name != "resource"} for name, (kind, _) in _TYPES.items()
@@ -87,6 +90,8 @@ class ResourceLoad:
     """Rows in the table after it, without those that are flagged as deleted."""
     fingerprints: Mapping[str, Fingerprint] | None = None
     """What it left in each table. Only the latest load of a resource has them."""
+    since: str | None = None
+    """From where an incremental listing was asked for; None for a whole one."""
     load_id: str = ""
 
 
@@ -118,8 +123,10 @@ def complete_record(
         load_id,
     )
     latest = f"SELECT {load} FROM {table} WHERE resource = %s ORDER BY 1 DESC LIMIT {KEPT}"
+    last_full = f"SELECT max({load}) FROM {table} WHERE resource = %s AND {client.escape_column_name('since')} IS NULL"
     client.execute_sql(
-        f"DELETE FROM {table} WHERE resource = %s AND {load} NOT IN ({latest})",
+        f"DELETE FROM {table} WHERE resource = %s AND {load} NOT IN ({latest}) AND {load} NOT IN ({last_full})",
+        resource,
         resource,
         resource,
     )
@@ -140,23 +147,33 @@ def last_full_listings(client: Client) -> dict[str, datetime]:
 
 
 def read_loads(client: Client, limit: int) -> dict[str, list[ResourceLoad]]:
-    """Return the last `limit` complete loads of each resource, the latest first; nothing without a record."""
+    """Return the last complete loads of each resource, the latest first; nothing without a record.
+
+    Args:
+        client: a connection to the warehouse.
+        limit: how many of each; the last ones of a whole listing are among them, up to two, however old they are.
+    """
     table, own = (client.make_qualified_table_name(name) for name in (LOADS_TABLE, LOADS_TABLE_NAME))
-    load = client.escape_column_name(LOAD_ID)
-    names = ", ".join(map(client.escape_column_name, _TYPES))
+    load, since = map(client.escape_column_name, (LOAD_ID, "since"))
+    # A table of an earlier version has fewer columns, until the next load.
+    known = [name for name in _TYPES if name in table_columns(client, LOADS_TABLE)]
+    if not known:
+        return {}
+    names = ", ".join(map(client.escape_column_name, known))
+    is_whole = f"{since} IS NULL" if "since" in known else "1 = 1"
     ranked = (
-        f"SELECT {names}, {load}, row_number() OVER (PARTITION BY resource ORDER BY {load} DESC) AS place"
+        f"SELECT {names}, {load}, row_number() OVER (PARTITION BY resource ORDER BY {load} DESC) AS place,"
+        f" row_number() OVER (PARTITION BY resource, {is_whole} ORDER BY {load} DESC) AS place_of_its_kind"
         f" FROM {table} WHERE {load} IN (SELECT load_id FROM {own} WHERE status = 0)"
     )
+    kept = f"place <= {limit} OR ({is_whole} AND place_of_its_kind <= {min(limit, _WHOLE)})"
     try:
-        rows = client.execute_sql(
-            f"SELECT {names}, {load} FROM ({ranked}) r WHERE place <= {limit} ORDER BY {load} DESC"
-        )
+        rows = client.execute_sql(f"SELECT {names}, {load} FROM ({ranked}) r WHERE {kept} ORDER BY {load} DESC")
     except DatabaseUndefinedRelation:
         return {}
     loads: dict[str, list[ResourceLoad]] = {}
     for row in rows or ():
-        one = _load(dict(zip([*_TYPES, "load_id"], row, strict=True)))
+        one = _load(dict(zip([*known, "load_id"], row, strict=True)))
         loads.setdefault(one.resource, []).append(one)
     return loads
 

@@ -92,6 +92,7 @@ def materialization_metadata(
         "dagster/row_count": table.rows,
         "rows_loaded": table.rows_of_load,
         **{name: count for name, count in counts.items() if count},
+        **({"since": fetched.since} if fetched.since else {}),
         **_preview(table, resource),
         **table_location(table.name, file),
         "records": fetched.records,

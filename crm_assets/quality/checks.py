@@ -161,8 +161,9 @@ def _changes(context: CheckContext) -> list[tuple[str, str]]:
     now, before = last.fields, earlier[0].fields
     known = {name for load in earlier for name in load.fields}
     found = [(name, "is new") for name in now if name not in known]
-    # A much smaller listing may just lack the records that have the rarer fields.
-    if last.records >= earlier[0].records * (1 - context.settings.row_count_drop):
+    # A much smaller listing, or one of what is new, may just lack the records that have the rarer fields.
+    are_whole = last.since is None and earlier[0].since is None
+    if are_whole and last.records >= earlier[0].records * (1 - context.settings.row_count_drop):
         found += [(name, "is no longer sent") for name in before if before[name] and not now.get(name)]
     found += [
         (name, f"was {' or '.join(before[name])}, is {' or '.join(now[name])}")
@@ -228,9 +229,9 @@ def row_count(context: CheckContext) -> CheckOutcome:
         return _deletes_blocked(context.resource, last, rows)
     left = last.rows_after or 0
     # The listing before is what counts: a loss that the next listing confirms is none any more.
-    # What is appended may be more at one time and less at another.
-    is_compared = context.resource.write_disposition != "append" and not last.deletes_allowed
-    before = earlier[0].records if earlier and is_compared else 0
+    # What is appended may be more at one time and less at another, and so may what is new.
+    is_compared = context.resource.write_disposition != "append" and not last.deletes_allowed and last.since is None
+    before = next((one.records for one in earlier if one.since is None), 0) if is_compared else 0
     limit = context.settings.row_count_drop
     counts = {"rows": rows, "rows_after_load": left, "records": last.records, "records_before": before, "limit": limit}
     if loss := _loss(left, rows, limit):
