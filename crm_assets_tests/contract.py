@@ -20,7 +20,7 @@ import pytest
 
 from crm_assets.account import Account
 from crm_assets.models.columns import DELETED_AT, MISSING_SINCE
-from crm_assets_tests.conftest import failure_of, run_assets
+from crm_assets_tests.conftest import run_assets
 from crm_assets_tests.runner import Run
 
 Key = tuple[Any, ...]
@@ -195,7 +195,8 @@ class Stage:
             }
             for one in materializations
         }
-        return self.observe(landed, "" if result.success else failure_of(result))
+        failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+        return self.observe(landed, "\n".join(map(_told, failures)))
 
     def start(self) -> Run:
         """Load every resource in another process."""
@@ -233,6 +234,12 @@ class Stage:
             if resource not in self.api.fixed:
                 self.served.delete(resource, keys[-1])
                 self.served.create(resource)
+
+
+def _told(failure: dg.StepFailureData) -> str:
+    """Return what a failed step says, or the error that nobody put into words."""
+    stated = failure.user_failure_data
+    return str(stated.description) if stated else failure.error_display_string
 
 
 def _row(types: Mapping[str, str], values: tuple[Any, ...]) -> Row:

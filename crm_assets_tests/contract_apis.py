@@ -14,9 +14,8 @@ from typing import Any
 import orjson
 
 from crm_assets.account import Account
-from crm_assets.models.columns import Column, column_name, columns_of
+from crm_assets.models.columns import Column, column_name
 from crm_assets.sandbox.faults import Fault
-from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, an_account
 from crm_assets_tests.contract import ApiUnderTest, Key, Row, Served, Table
@@ -57,7 +56,7 @@ class _ServedV1(Served):
         return an_account
 
     def table(self, resource: str) -> Table:
-        columns = columns_of(MODELS[resource])
+        columns = RESOURCES[resource].columns
         return {
             (int(record["id"]),): {column.name: _converted(column, record.get(column.field)) for column in columns}
             for record in self._crm.records(resource)
@@ -67,7 +66,7 @@ class _ServedV1(Served):
         self._crm.create(resource)
 
     def change(self, resource: str, key: Key) -> None:
-        field = next(column.field for column in columns_of(MODELS[resource]) if column.data_type.name == "text")
+        field = next(column.field for column in RESOURCES[resource].columns if column.data_type.name == "text")
         self._crm.update(resource, key[0], **{field: CHANGED})
 
     def empty(self, resource: str, key: Key) -> None:
@@ -123,7 +122,7 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _others(resource: str) -> list[Column]:
-    return [column for column in columns_of(MODELS[resource]) if column.name != "id"]
+    return [column for column in RESOURCES[resource].columns if column.name != "id"]
 
 
 @contextmanager
