@@ -315,7 +315,9 @@ def trouble(api: ApiUnderTest, directory: Path) -> Trouble:
         for half in api.halves:
             failed.append(_fail(stage, latest, half))
             latest = failed[-1].after
-        reading = _kill(stage, latest, _kill_while_reading)
+        # A listing that broke off resumes with what it had read by then: one run brings that, the next what changed.
+        stage.run()
+        reading = _kill(stage, stage.run(), _kill_while_reading)
         return Trouble(failed, reading, _kill(stage, reading.after, _kill_while_loading))
 
 
