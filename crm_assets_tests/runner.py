@@ -92,11 +92,13 @@ def _execute(
     os.environ.update(environment)
     logging.disable(logging.CRITICAL)
     with dg.DagsterInstance.local_temp(home) as instance:
-        result = run_assets(instance, resources, account=account())
+        used = account()
+        result = run_assets(instance, resources, account=used)
+        names = resources or [one.name for one in used.resources]
         landed = {
             name: _resumed(event.materialization)
             for event in (one.step_materialization_data for one in result.get_asset_materialization_events())
-            if (name := event.materialization.asset_key.path[-1]) in resources  # not its history
+            if (name := event.materialization.asset_key.path[-1]) in names  # not its history
         }
         problems = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         stated = problems[-1].user_failure_data if problems else None

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from crm_assets.models.record import Text
 from crm_assets.sandbox.faults import Fault
-from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, an_account, declaring, run_assets
 
