@@ -76,6 +76,11 @@ class Resource:
         return next(iter(parents_of(self.endpoint)), None)
 
     @property
+    def inherited(self) -> Mapping[str, str]:
+        """The columns that hold a field of the parent's record, each with the column that holds it there."""
+        return {column_name(f"_{self.parent}_{field}"): column_name(field) for field in self.include_from_parent}
+
+    @property
     def paginator_type(self) -> str | None:
         """Name of the paginator; None where the configuration names none, empty for one that is an object."""
         paginator = self.endpoint.get("paginator")

@@ -397,7 +397,7 @@ ADVICE: Mapping[str, str] = {
 def checks_of(account: Account, resource: Resource) -> list[str]:
     """Return the names of the checks that make sense for `resource` of `account`."""
     without = set()
-    if not any(column.reference for column in resource.columns):
+    if not resource.inherited and not any(column.reference for column in resource.columns):
         without.add("references")
     if not account.sync[resource.name].history:
         without.add("history")

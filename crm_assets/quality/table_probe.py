@@ -10,6 +10,7 @@ from crm_assets.load.key_sql import key_sql
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, variant_of
+from crm_assets.models.record import DataType, Reference
 from crm_assets.quality.conditions import Condition, conditions
 from crm_assets.text import counted
 
@@ -125,7 +126,8 @@ class TableProbe:
             variants={column: row[column] for column in filter(variant_of, columns)},
             variant_rows=row["variant_rows"],
             references={
-                column: (row[f"all {column}"], row[f"lost {column}"]) for column, _ in self._referring(name, sound)
+                one.name: (row[f"all {one.name}"], row[f"lost {one.name}"])
+                for one in self._referring(resource, sound, columns)
             },
             sql=sql,
             columns_sql=columns_sql,
@@ -166,7 +168,8 @@ class TableProbe:
 
     def lost(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
         """Return key and reference of up to ten rows whose `column` refers to nothing."""
-        declared = next(one for one in resource.columns if one.name == column)
+        referring = self._referring(resource, resource.columns, self._columns(resource.name))
+        declared = next(one for one in referring if one.name == column)
         shown = "".join(f"{key}, " for key in self._key_aliases(resource))
         return self._query(
             f"SELECT {shown}reference FROM ({self._references(resource, declared)}) r"
@@ -242,11 +245,11 @@ class TableProbe:
             expressions[f"null {column}"] = f"count(*) FILTER (WHERE {self._quote(column)} IS NULL)"
         for condition in conditions(sound):
             expressions[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
-        for column_name, declared in self._referring(resource.name, sound):
-            references = self._references(resource, declared)
-            expressions[f"all {column_name}"] = f"(SELECT count(*) FROM ({references}) r)"
-            expressions[f"lost {column_name}"] = (
-                f"(SELECT count(*) FROM ({references}) r WHERE {self._leads_nowhere(declared)})"
+        for referring in self._referring(resource, sound, columns):
+            references = self._references(resource, referring)
+            expressions[f"all {referring.name}"] = f"(SELECT count(*) FROM ({references}) r)"
+            expressions[f"lost {referring.name}"] = (
+                f"(SELECT count(*) FROM ({references}) r WHERE {self._leads_nowhere(referring)})"
             )
         return expressions
 
@@ -259,12 +262,16 @@ class TableProbe:
         whole = f"FILTER (WHERE {' AND '.join(f'{self._quote(name)} IS NOT NULL' for name in key)})"
         return f"count(*) {whole} - count(DISTINCT ({columns})) {whole}"
 
-    def _referring(self, resource: str, sound: Sequence[Column]) -> list[tuple[str, Column]]:
-        return [
-            (column.name, column)
-            for column in sound
-            if column.reference and column.reference != resource and self._can_be_referred_to(column.reference)
+    def _referring(self, resource: Resource, sound: Sequence[Column], columns: Collection[str]) -> list[Column]:
+        """Return the columns that refer to another table: as a model says, or because they hold the parent's key."""
+        declared = [column for column in sound if column.reference and column.reference != resource.name]
+        parent = resource.parent or ""
+        inherited = [
+            Column(name, name, DataType("text"), True, "", (Reference(parent),))
+            for name, there in resource.inherited.items()
+            if name in columns and [there] == list(self._key(parent))
         ]
+        return [column for column in [*declared, *inherited] if self._can_be_referred_to(column.reference or "")]
 
     def _can_be_referred_to(self, target: str) -> bool:
         key = self._key(target)
