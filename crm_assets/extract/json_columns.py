@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from crm_assets.extract.arrow_fields import arrow_type
 from crm_assets.extract.json_decoder import parse
 from crm_assets.models.columns import variant_column, variant_of
-from crm_assets.models.kinds import DATE_AND_TIME, Kind, kind_of, least_type
+from crm_assets.models.kinds import DATE_AND_TIME, DIGITS, Kind, kind_of, least_type
 from crm_assets.models.values import CONVERT, FIRST_SECOND, LAST_SECOND, DataTypeName, to_json
 
 Values = list[Any]
@@ -48,7 +48,7 @@ def kinds_of(values: Values, known: Collection[Kind] = ()) -> set[Kind]:
 def variant_type(value: Any) -> DataTypeName:
     """Return the data type of the variant column that takes `value`."""
     kind = kind_of(value)
-    return "text" if kind in ("timestamp", "empty") else kind  # type: ignore[return-value] # the other kinds are types
+    return "text" if kind in ("timestamp", "digits", "empty") else kind  # type: ignore[return-value] # the other kinds are types
 
 
 def column_type(name: str, kinds: Collection[Kind], known: Mapping[str, DataTypeName]) -> DataTypeName | None:
@@ -104,7 +104,10 @@ def _kinds_of_texts(values: Values, known: Collection[Kind]) -> set[Kind]:
     if "text" in known or kind_of(filled) == "text":
         return {"text"}  # holds the other texts too, whatever they are
     times = [text for text in texts if text]
-    if _times(pa.array(times, pa.string())) is not None:
+    array = pa.array(times, pa.string())
+    if pc.all(pc.match_substring_regex(array, DIGITS)).as_py():
+        return {"digits"}
+    if _times(array) is not None:
         return {"timestamp"}
     return {kind_of(text) for text in times}
 

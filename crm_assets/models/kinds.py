@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from crm_assets.models.values import DataTypeName, is_bigint, to_timestamp
 
-Kind = Literal["bigint", "double", "bool", "text", "timestamp", "json", "empty"]
-"""dlt's data types, and `empty` for an empty text: it does not say what the field is for, and any column holds it.
+Kind = Literal["bigint", "double", "bool", "text", "timestamp", "json", "digits", "empty"]
+"""dlt's data types, and two more for texts: `digits` for one that is a whole number, which a column of numbers holds,
+and `empty` for an empty one, which does not say what the field is for, and which any column holds.
 
 A timestamp is a date with a time in ISO 8601, as text: what dlt detects as shipped. A whole number beyond 64 bits is
 text.
@@ -16,13 +17,16 @@ text.
 DATE_AND_TIME = r"^\d{4}-\d\d-\d\d[T ]\d\d"
 """How a timestamp begins, as a regular expression."""
 
+DIGITS = r"^(0|-?[1-9][0-9]{0,17})$"
+"""A whole number as JSON writes it, that fits into 64 bits."""
+
 _HELD: Mapping[DataTypeName, frozenset[Kind]] = {
-    "bigint": frozenset({"bigint", "empty"}),
-    "double": frozenset({"bigint", "double", "empty"}),
+    "bigint": frozenset({"bigint", "digits", "empty"}),
+    "double": frozenset({"bigint", "double", "digits", "empty"}),
     "bool": frozenset({"bool", "empty"}),
     "timestamp": frozenset({"timestamp", "empty"}),
-    "json": frozenset({"bigint", "double", "bool", "text", "timestamp", "json", "empty"}),
-    "text": frozenset({"bigint", "double", "bool", "text", "timestamp", "json", "empty"}),
+    "json": frozenset(get_args(Kind)),
+    "text": frozenset(get_args(Kind)),
 }
 _BY_PREFERENCE: tuple[DataTypeName, ...] = ("bigint", "double", "bool", "timestamp", "text")
 
@@ -53,7 +57,7 @@ def least_type(kinds: Collection[Kind]) -> DataTypeName | None:
         return None
     if "json" in kinds and set(kinds) <= {"json", "empty"}:
         return "json"
-    if set(kinds) == {"empty"}:
+    if set(kinds) <= {"digits", "empty"}:  # a postcode, a telephone number: no number among them says otherwise
         return "text"
     return next(one for one in _BY_PREFERENCE if holds(one, kinds))
 
@@ -61,6 +65,8 @@ def least_type(kinds: Collection[Kind]) -> DataTypeName | None:
 def _kind_of_text(text: str) -> Kind:
     if not text:
         return "empty"
+    if re.fullmatch(DIGITS, text):
+        return "digits"
     if not re.match(DATE_AND_TIME, text):
         return "text"
     try:
