@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from crm_assets_tests.conftest import run_assets
+from crm_assets_tests.conftest import RESOURCES, run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Also what a run imports only when it begins.
@@ -77,10 +77,11 @@ def _execute(home: str, environment: dict[str, str], resources: list[str], sendi
     logging.disable(logging.CRITICAL)
     with dg.DagsterInstance.local_temp(home) as instance:
         result = run_assets(instance, resources)
+        names = resources or list(RESOURCES)
         landed = {
             name: _resumed(event.materialization)
             for event in (one.step_materialization_data for one in result.get_asset_materialization_events())
-            if (name := event.materialization.asset_key.path[-1]) in resources  # not its history
+            if (name := event.materialization.asset_key.path[-1]) in names  # not its history
         }
         problems = [event.step_failure_data for event in result.all_events if event.is_step_failure]
         stated = problems[-1].user_failure_data if problems else None
