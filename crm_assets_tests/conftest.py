@@ -9,9 +9,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pydantic import create_model
 from typer.testing import CliRunner
 
 from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt
@@ -27,6 +28,7 @@ from crm_assets.apis.api_config import ApiConfig  # noqa: E402
 from crm_assets.apis.v1 import V1  # noqa: E402
 from crm_assets.cli.main import app  # noqa: E402
 from crm_assets.extract.connection import Connection  # noqa: E402
+from crm_assets.models.record import Record  # noqa: E402
 from crm_assets.orchestration import build_defs  # noqa: E402
 from crm_assets.orchestration.keys import asset_key, main_job, warehouse_resource  # noqa: E402
 from crm_assets.project import data_directory  # noqa: E402
@@ -93,6 +95,14 @@ def an_account(name: str = "crm", **given: Any) -> Account:
     """Return the account `name` as the settings say, with retries that hardly wait."""
     account = resolve_account(name, **{"api": IMPATIENT, "fallback_dir": data_directory(), **given})
     return replace(account, retry_pause=HARDLY_ANY)
+
+
+def declaring(account: Account, resource: str, **fields: Any) -> Account:
+    """Return `account` with `fields` declared in the model of `resource`, as a person does."""
+
+    model = cast(type[Record], create_model("Changed", __base__=account.resource(resource).model, **fields))
+    resources = (replace(one, model=model) if one.name == resource else one for one in account.resources)
+    return replace(account, resources=tuple(resources))
 
 
 class Warehouse:

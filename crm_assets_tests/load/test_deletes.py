@@ -5,13 +5,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from pydantic import Field, create_model
+from pydantic import Field
 
-from crm_assets.models import MODELS
 from crm_assets.models.record import Text
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, run_assets
+from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, an_account, declaring, run_assets
 
 GONE = "SELECT id FROM crm.deals WHERE _deleted_at IS NOT NULL ORDER BY id"
 MISSING = "SELECT id FROM crm.deals WHERE _missing_since IS NOT NULL ORDER BY id"
@@ -144,18 +143,17 @@ def test_a_listing_that_failed_deletes_nothing(
 
 
 def test_a_record_that_was_listed_and_cannot_be_a_row_is_not_gone(
-    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
-    required: Any = (Text, Field(description="Name of the deal."))
-    monkeypatch.setitem(MODELS, "deals", create_model("Deal", __base__=MODELS["deals"], name=required))
-    materialize(["deals"])
+    account = declaring(an_account(), "deals", name=(Text, Field(description="Name of the deal.")))
+    materialize(["deals"], account=account)
     record_id = ids(sandbox, "deals")[3]
     sandbox.crm.replace("deals", 3, {"id": str(record_id), "expected_value": 1})
-    materialize(["deals"])
-    materialize(["deals"])
+    materialize(["deals"], account=account)
+    materialize(["deals"], account=account)
     assert warehouse.query("SELECT record_id FROM crm.rejected_records") == [(str(record_id),)]
     sandbox.crm.replace("deals", 3, {"id": str(record_id), "expected_value": 2})
-    materialize(["deals"])
+    materialize(["deals"], account=account)
     assert warehouse.query("SELECT record_id FROM crm.rejected_records") == [(str(record_id),)] * 2
     assert warehouse.query(GONE) == []
 

@@ -1,14 +1,14 @@
 """The assets: what a run brings to the warehouse, and what it says."""
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
-from pydantic import Field, create_model
+from pydantic import Field
 
+from crm_assets.account import Account
 from crm_assets.definitions import defs
 from crm_assets.extract.spool import Spooled
 from crm_assets.models import MODELS
@@ -19,7 +19,17 @@ from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, Warehouse, an_account, failure_of, run_assets
+from crm_assets_tests.conftest import (
+    API_KEY,
+    EMAIL,
+    SMALL,
+    Materialize,
+    Warehouse,
+    an_account,
+    declaring,
+    failure_of,
+    run_assets,
+)
 
 DUCKDB = {
     "bigint": "BIGINT",
@@ -452,16 +462,9 @@ def test_a_key_that_its_column_does_not_hold_stops_the_table_of_a_resource_witho
     assert warehouse.query("SELECT id FROM crm.milestone ORDER BY id") == [(0,), (1,), (2,)]
 
 
-@pytest.fixture
-def redeclare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """Declare a field of deals, `customTier`, as a person does in the model."""
-
-    def declare(kind: Any) -> None:
-        fields: dict[str, Any] = {"customTier": (kind | None, Field(None, description="The tier."))}
-        monkeypatch.setitem(MODELS, "deals", create_model("Deal", __base__=MODELS["deals"], **fields))
-
-    yield declare
-    monkeypatch.undo()
+def with_tier(kind: Any) -> Account:
+    """Return the account with a field of deals, `customTier`, declared."""
+    return declaring(an_account(), "deals", customTier=(kind | None, Field(None, description="The tier.")))
 
 
 @pytest.mark.parametrize(("kind", "before", "now"), [(Text, 5, "silver"), (BigInt, "gold", 6)])
@@ -470,7 +473,6 @@ def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_ma
     sandbox: Sandbox,
     warehouse: Warehouse,
     monkeypatch: pytest.MonkeyPatch,
-    redeclare: Callable[[Any], None],
     kind: Any,
     before: object,
     now: object,
@@ -479,29 +481,28 @@ def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_ma
     record_id = next(iter(sandbox.crm.records("deals")))["id"]
     sandbox.crm.update("deals", record_id, customTier=before)
     assert materialize(["deals", "notes"]).success
-    redeclare(kind)
+    account = with_tier(kind)
     sandbox.crm.update("deals", record_id, customTier=now)
     sandbox.crm.create("notes")
-    failed = materialize(["deals", "notes"])
+    failed = materialize(["deals", "notes"], account=account)
     assert warehouse.tables()["notes"] == SMALL["notes"] + 1
     said = failure_of(failed)
     found, wanted = ("BIGINT", "VARCHAR") if kind is Text else ("VARCHAR", "BIGINT")
     assert f"deals: deals.custom_tier is {found} and must be {wanted}" in said
     assert f"; deals_history.custom_tier is {found} and must be {wanted}" in said
     warehouse.query(said.partition("and the next run loads it: ")[2])
-    assert materialize(["deals"]).success
+    assert materialize(["deals"], account=account).success
     for table in ("deals", "deals_history"):
         assert (now,) in warehouse.query(f"SELECT custom_tier FROM crm.{table} WHERE id = {record_id}")
     assert warehouse.query(f"SELECT count(custom_tier_before) FROM crm.deals_history WHERE id = {record_id}") == [(1,)]
 
 
 def test_a_field_that_is_declared_later_with_the_type_that_it_has_loads_at_once(
-    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, redeclare: Callable[[Any], None]
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
     record_id = next(iter(sandbox.crm.records("deals")))["id"]
     sandbox.crm.update("deals", record_id, customTier="gold")
     assert materialize(["deals"]).success
-    redeclare(Text)
     sandbox.crm.update("deals", record_id, customTier="silver")
-    assert materialize(["deals"]).success
+    assert materialize(["deals"], account=with_tier(Text)).success
     assert warehouse.query(f"SELECT custom_tier FROM crm.deals WHERE id = {record_id}") == [("silver",)]
