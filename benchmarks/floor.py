@@ -19,9 +19,8 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from crm_assets.apis.v1 import V1
-from crm_assets.models import MODELS
 from crm_assets.models.columns import column_name, columns_of
+from crm_assets.sandbox.listings import LISTINGS, MODELS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ARROW = {
@@ -109,7 +108,7 @@ def table_of(resource: str, records: list[dict[str, Any]]) -> tuple[pa.Table, di
 def main(base_url: str, email: str, api_key: str, file: str) -> None:
     started = perf_counter()
     login = b64encode(f"{email}:{api_key}".encode()).decode()
-    paths = {row["name"]: row["endpoint"]["path"] for row in V1["resources"]}
+    paths = {name: listing.path for name, listing in LISTINGS.items()}
 
     def fetched(resource: str) -> tuple[str, pa.Table, dict[str, str]]:
         return resource, *table_of(resource, records_of(base_url, login, paths[resource]))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from crm_assets.models import MODELS
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.process import sandbox_process
 
 EMAIL, API_KEY = "bench@example.com", "bench-key"

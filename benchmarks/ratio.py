@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from crm_assets.models import MODELS
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.process import sandbox_process
 
 EMAIL, API_KEY = "bench@example.com", "bench-key"

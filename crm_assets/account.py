@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crm_assets.apis.api import API_CONFIGS, Api, Resource, read_api
-from crm_assets.apis.api_config import ApiConfig, Cadence
+from crm_assets.apis.api import Api, Resource, load_api
+from crm_assets.apis.api_config import Cadence
+from crm_assets.apis.references import references_in, resolved
 from crm_assets.errors import ApiConfigError, SettingError
-from crm_assets.project import data_directory, mounted_data_directory
+from crm_assets.project import data_directory, mounted_data_directory, project_directory
 from crm_assets.settings import (
     SANDBOX,
     AccountSettings,
@@ -17,6 +18,7 @@ from crm_assets.settings import (
     CheckSettings,
     SyncSettings,
     WarehouseSettings,
+    find_reference,
     find_setting,
     split_names,
 )
@@ -35,8 +37,10 @@ class Account:
 
     name: str
     """Part of all names in Dagster: keys `<name>/contacts`, group `<name>`, jobs `<name>_all` and so on."""
+    api: Api
+    """How the CRM is read, whole."""
     resources: tuple[Resource, ...]
-    """What is loaded, in the order of the API."""
+    """What is loaded of it, in the order of the API."""
     crm: AccountSettings
     """Address and limits."""
     warehouse: WarehouseSettings
@@ -52,6 +56,21 @@ class Account:
     """Folder for locks, unfinished listings and working files, and for the DuckDB file if no other is configured."""
     retry_pause: float = 5.0
     """Seconds before a step tries once more what did not load because the CRM or the warehouse was busy."""
+
+    def __post_init__(self) -> None:
+        """Refuse a history of records that nothing tells apart.
+
+        Raises:
+            SettingError: names the setting and the resource.
+        """
+        for resource in self.resources:
+            is_kept = resource.key and resource.write_disposition != "append"
+            if self.sync[resource.name].history and not is_kept:
+                why = "has no primary key" if not resource.key else "is only appended to"
+                raise SettingError(
+                    f"sync.history is on for {resource.name}, which {why}, so that no row is another version of one "
+                    f"before. Set `history = false` under [{self.section}.sync.{resource.name}] in .dlt/config.toml."
+                )
 
     @property
     def is_sandbox(self) -> bool:
@@ -87,7 +106,7 @@ class Account:
 
     def resource(self, name: str) -> Resource:
         """Return the resource called `name`."""
-        return next(resource for resource in self.resources if resource.name == name)
+        return Api(self.resources).resource(name)
 
     def table_id(self, resource: str) -> str:
         """Return the name under which locks and unfinished listings of a resource are kept."""
@@ -97,7 +116,7 @@ class Account:
 def resolve_account(
     name: str = DEFAULT_ACCOUNT,
     *,
-    api: ApiConfig | str | None = None,
+    api: Any = None,
     base_url: str | None = None,
     page_size: int | None = None,
     destination: str | None = None,
@@ -111,6 +130,7 @@ def resolve_account(
     alerts: Mapping[str, Any] | None = None,
     data_dir: str | Path | None = None,
     fallback_dir: Path | None = None,
+    folder: Path | None = None,
 ) -> Account:
     """Return the account called `name`, as dlt's settings and the arguments describe it.
 
@@ -118,7 +138,7 @@ def resolve_account(
 
     Args:
         name: lower-case letters, digits and underscores.
-        api: name of an API that comes with the project, or the configuration of one.
+        api: name of an API that comes with the project, the path of a file, `module:NAME`, or a configuration as such.
         base_url: address of the CRM, or `sandbox`.
         page_size: records per page.
         destination: name of a dlt destination.
@@ -132,6 +152,7 @@ def resolve_account(
         alerts: values of the section `alerts`.
         data_dir: folder for locks, unfinished listings and the DuckDB file.
         fallback_dir: that folder, if neither `data_dir` nor a setting names one; None for one in `DAGSTER_HOME`.
+        folder: where the relative path of an API's file begins; None for the folder of `.dlt/`.
 
     Raises:
         SettingError: names every setting that cannot be used.
@@ -149,12 +170,16 @@ def resolve_account(
         "data_dir": data_dir,
     }
     crm = AccountSettings.read(name, given)
-    found = _cadenced(_api(api if api and not isinstance(api, str) else crm.api).select(crm.resources), crm.cadences)
+    whole = load_api(crm.api if api is None or isinstance(api, str) else api, folder or project_directory())
+    if crm.base_url is None and (address := _own_address(whole, name)):
+        crm = AccountSettings.read(name, {**given, "base_url": address})
+    found = _cadenced(whole.select(crm.resources), crm.cadences)
     names = [resource.name for resource in found]
     automated = AutomationSettings.read(name, automation)
     Api(found).select(automated.watch or ())
     return Account(
         name=name,
+        api=whole,
         resources=found,
         crm=crm,
         warehouse=_warehouse(name, {"destination": destination, "dataset": dataset}),
@@ -166,20 +191,29 @@ def resolve_account(
     )
 
 
-def configured_accounts(name: str | None = None) -> list[Account]:
+def configured_accounts(name: str | None = None, *, unusable: dict[str, ApiConfigError] | None = None) -> list[Account]:
     """Return the accounts of the stand-alone project: those that the setting `accounts` names, `crm` if it is not set.
 
     Args:
         name: the only one to return; None for all.
+        unusable: takes the accounts whose APIs cannot be read, each with its error, instead of raising the first one.
 
     Raises:
+        ApiConfigError: the API of one cannot be read.
         SettingError: `name` is not configured, two accounts have one name or write into one dataset, or one has a
             setting that cannot be used.
     """
     names = _configured_names()
     if name is not None and name not in names:
         raise SettingError(f"There is no account {name!r}. Configured: {', '.join(names)} (setting `accounts`).")
-    accounts = [resolve_account(one, fallback_dir=data_directory()) for one in names if name in (None, one)]
+    accounts = []
+    for one in names if name is None else [name]:
+        try:
+            accounts.append(resolve_account(one, fallback_dir=data_directory()))
+        except ApiConfigError as error:
+            if unusable is None:
+                raise
+            unusable[one] = error
     places: dict[tuple[str, str], str] = {}
     for account in accounts:
         place = (account.warehouse.destination, account.dataset)
@@ -203,12 +237,11 @@ def _configured_names() -> list[str]:
     return names
 
 
-def _api(api: ApiConfig | str) -> Api:
-    if not isinstance(api, str):
-        return read_api(api)
-    if api not in API_CONFIGS:
-        raise ApiConfigError(f"There is no API called {api!r}. Known: {', '.join(API_CONFIGS)}.")
-    return read_api(API_CONFIGS[api])
+def _own_address(api: Api, account: str) -> str | None:
+    """Return the address that the API's configuration says, None if it says none or refers to one that is not set."""
+    written = api.client.get("base_url")
+    values = {reference: find_reference(account, reference) for reference in references_in(written)}
+    return None if written is None or None in values.values() else str(resolved(written, values.__getitem__))
 
 
 def _cadenced(resources: Sequence[Resource], cadences: Mapping[str, Cadence]) -> tuple[Resource, ...]:

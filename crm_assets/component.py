@@ -1,6 +1,7 @@
 """`CrmComponent`: an account mounted by YAML in any Dagster deployment."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import dagster as dg
@@ -9,7 +10,10 @@ from dagster.components.scaffold.scaffold import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
 from crm_assets.account import resolve_account
+from crm_assets.apis.references import Referring
+from crm_assets.errors import ApiConfigError
 from crm_assets.orchestration import build_defs
+from crm_assets.orchestration.unusable import unusable_account
 
 
 class CrmComponentScaffolder(Scaffolder[BaseModel]):
@@ -43,7 +47,13 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
             examples=["acme"],
         ),
     ]
-    api: Annotated[str | None, _setting("Name of the CRM's API.", "v1")] = None
+    api: Annotated[
+        str | Mapping[str, Any] | None,
+        _setting(
+            "The CRM's API: its name, the path of a Python or YAML file, `module:NAME`, or the configuration itself.",
+            "apis/shop.yaml",
+        ),
+    ] = None
     base_url: Annotated[str | None, _setting("Address of the CRM, or `sandbox`.", "https://api.example.com")] = None
     destination: Annotated[str | None, _setting("Name of the dlt destination.", "duckdb")] = None
     dataset: Annotated[str | None, _setting("Dataset (schema) of the tables.", "crm_acme")] = None
@@ -91,11 +101,21 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
             produces=["asset", "asset_check", "job", "schedule", "sensor", "resource"],
         )
 
+    @classmethod
+    def get_additional_scope(cls) -> Mapping[str, Any]:
+        """Return what `{{ }}` may refer to in the YAML beside the environment: `dlt.secrets`, `dlt.config`."""
+        return {"dlt": SimpleNamespace(secrets=Referring("dlt.secrets"), config=Referring("dlt.config"))}
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Return the definitions of the account.
+        """Return the definitions of the account; where its API cannot be read, definitions that say why.
+
+        A relative path of an API begins in the folder of the component.
 
         Raises:
             SettingError: names every setting that cannot be used.
-            ApiConfigError: the API is not known, or lacks a resource.
         """
-        return build_defs(resolve_account(self.account, **self.model_dump(exclude={"account"})))
+        folder = context.path if self.api else None
+        try:
+            return build_defs(resolve_account(self.account, folder=folder, **self.model_dump(exclude={"account"})))
+        except ApiConfigError as error:
+            return unusable_account(self.account, error)

@@ -24,6 +24,11 @@ def configure_dlt() -> None:
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
 
+def project_directory() -> Path:
+    """Return the folder of `.dlt/`, where relative paths of the settings begin."""
+    return Path(os.environ.get("DLT_PROJECT_DIR", "."))
+
+
 def data_directory() -> Path:
     """Return where the stand-alone project keeps its files: `data/` in dlt's local directory."""
     return Path(os.environ.get("DLT_LOCAL_DIR", ROOT)) / "data"
@@ -37,7 +42,7 @@ def mounted_data_directory() -> Path:
 
 def exposed_secrets() -> str | None:
     """Return what to do if `.dlt/secrets.toml` can be read by others; None if it cannot, or does not exist."""
-    file = Path(os.environ.get("DLT_PROJECT_DIR", ROOT)) / ".dlt" / "secrets.toml"
+    file = project_directory() / ".dlt" / "secrets.toml"
     if not file.exists() or not file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return None
     return f"Warning: others can read {file}. Keep them out: chmod 600 {file}"

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from crm_assets.apis.api_config import Cadence
+from crm_assets.apis.references import Reference
 from crm_assets.errors import SettingError
 
 SANDBOX = "sandbox"
@@ -135,6 +136,17 @@ def find_setting(key: str) -> Any:
         return dlt.config.get(key) if secret is None else secret
     except TomlProviderReadException as error:
         raise SettingError(f"{' '.join(str(error).split())}. Fix that file: it is not valid TOML.") from None
+
+
+def find_reference(account: str, reference: Reference) -> Any:
+    """Return what the configuration of an account's API refers to, None for nothing.
+
+    Of a name in dlt's settings, the one in the section of the account goes before the one that is called just so.
+    """
+    if reference.source == "env":
+        return os.environ.get(reference.name)
+    own = find_setting(f"sources.{account}.{reference.name}")
+    return find_setting(reference.name) if own is None else own
 
 
 class Origin(NamedTuple):
@@ -250,7 +262,10 @@ class AccountSettings(_OfTheAccount):
     base_url: Annotated[str, AfterValidator(_address)] | None = Field(
         None, description="URL of the CRM, or `sandbox` for the one on loopback that comes with the project."
     )
-    api: str = Field("v1", description="Name of the CRM's API.")
+    api: str = Field(
+        "v1",
+        description="The CRM's API: `v1`, the path of a Python or YAML file, or `module:NAME`.",
+    )
     resources: Names = Field((), description="Resources to load. Default: all resources of the API.")
     cadences: dict[str, Cadence] = Field(
         {}, description="How often a resource is loaded, where the API says otherwise."
@@ -261,7 +276,7 @@ class AccountSettings(_OfTheAccount):
     )
     data_dir: Path | None = Field(None, description="Folder for the files of runs and for the DuckDB file.")
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Records per page, 1 to 10,000. Unset: the limit that the API names, 100."
+        None, description="Records per page, 1 to 10,000. Unset: the limit that the API's configuration names."
     )
     answer_seconds: Annotated[float, Field(gt=0)] = Field(
         300.0, description="Time limit for one complete response, in seconds."
@@ -271,6 +286,13 @@ class AccountSettings(_OfTheAccount):
     )
     listing_seconds: Annotated[float, Field(gt=0)] = Field(
         21_600.0, description="Time limit for one complete listing, in seconds."
+    )
+
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="Requests at once for a resource that is requested for each record of another one."
+    )
+    requests_per_second: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Requests per second at the most, over all resources of the account. Unset: no limit."
     )
 
     @field_validator("base_url")
@@ -344,6 +366,18 @@ class SyncSettings(Settings):
         "is deleted. Tables of up to 100 rows are exempt.",
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
+    mode: Literal["incremental", "full"] = Field(
+        "incremental",
+        description="`incremental`: a resource whose API can say what is new is asked for that only, and listed whole "
+        "now and then. `full`: it is always listed whole.",
+    )
+    full_listing_interval: Annotated[float, Field(ge=0)] = Field(
+        86_400.0,
+        description="Seconds after which an incremental resource is listed whole again: that finds what was deleted.",
+    )
+    look_back: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="Seconds by which an incremental listing begins before the newest time in the table."
+    )
     resume_within: Annotated[float, Field(ge=0, le=_A_WEEK)] = Field(
         21_600.0, description="How long an interrupted listing can be resumed, in seconds from its start."
     )

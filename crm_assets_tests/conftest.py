@@ -24,8 +24,8 @@ import duckdb  # noqa: E402
 
 from crm_assets.account import Account, resolve_account  # noqa: E402
 from crm_assets.apis.api import Resource, read_api  # noqa: E402
-from crm_assets.apis.api_config import ApiConfig  # noqa: E402
-from crm_assets.apis.v1 import V1  # noqa: E402
+from crm_assets.apis.files import find_config  # noqa: E402
+from crm_assets.apis.references import Reference  # noqa: E402
 from crm_assets.cli.main import app  # noqa: E402
 from crm_assets.extract.connection import Connection  # noqa: E402
 from crm_assets.models.record import Record  # noqa: E402
@@ -75,16 +75,24 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def connection(sandbox: Sandbox) -> Connection:
     """The login of the sandbox."""
-    return Connection(sandbox.base_url, EMAIL, API_KEY)
+    return connection_to(sandbox.base_url)
 
 
-def impatient(config: ApiConfig) -> ApiConfig:
+def connection_to(base_url: str, email: str = EMAIL, api_key: str = API_KEY) -> Connection:
+    """Return a connection with a CRM that speaks v1."""
+    login = {Reference("dlt.secrets", "email"): email, Reference("dlt.secrets", "api_key"): api_key}
+    return Connection(base_url, login, V1["client"]["auth"])
+
+
+def impatient(config: Any) -> Any:
     """Return `config` with retries that hardly wait."""
-    defaults = config["resource_defaults"]
-    handler = {**defaults["endpoint"]["error_handler"], "backoff_factor": HARDLY_ANY}
-    return {**config, "resource_defaults": {**defaults, "endpoint": {**defaults["endpoint"], "error_handler": handler}}}  # type: ignore[typeddict-item]
+    defaults = config.get("resource_defaults", {})
+    endpoint = {**defaults.get("endpoint", {}), "error_handler": {"backoff_factor": HARDLY_ANY}}
+    return {**config, "resource_defaults": {**defaults, "endpoint": endpoint}}
 
 
+V1: Any = find_config("v1", ROOT)[0]
+"""The configuration of the API v1."""
 IMPATIENT = impatient(V1)
 """The API v1 with retries that hardly wait."""
 RESOURCES: dict[str, Resource] = {resource.name: resource for resource in read_api(IMPATIENT).resources}

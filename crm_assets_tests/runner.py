@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from crm_assets_tests.conftest import RESOURCES, run_assets
+from crm_assets.account import Account
+from crm_assets_tests.conftest import an_account, run_assets
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Also what a run imports only when it begins.
@@ -34,12 +35,25 @@ class Outcome:
 
 
 class Run:
-    """One run in a process of its own."""
+    """One run in a process of its own.
 
-    def __init__(self, home: Path, environment: dict[str, str], resources: Sequence[str]) -> None:
+    Args:
+        home: Dagster's home.
+        environment: variables for the process.
+        resources: what it loads.
+        account: returns the account there; the one that the settings say.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        environment: dict[str, str],
+        resources: Sequence[str],
+        account: Callable[[], Account] = an_account,
+    ) -> None:
         self._receiving, sending = _CONTEXT.Pipe(duplex=False)
         self._process: ForkServerProcess = _CONTEXT.Process(
-            target=_execute, args=(str(home), environment, list(resources), sending)
+            target=_execute, args=(str(home), environment, list(resources), account, sending)
         )
         self._process.start()
         sending.close()
@@ -72,12 +86,15 @@ class Run:
         return outcome
 
 
-def _execute(home: str, environment: dict[str, str], resources: list[str], sending: Connection) -> None:
+def _execute(
+    home: str, environment: dict[str, str], resources: list[str], account: Callable[[], Account], sending: Connection
+) -> None:
     os.environ.update(environment)
     logging.disable(logging.CRITICAL)
     with dg.DagsterInstance.local_temp(home) as instance:
-        result = run_assets(instance, resources)
-        names = resources or list(RESOURCES)
+        whose = account()
+        result = run_assets(instance, resources, account=whose)
+        names = resources or [one.name for one in whose.resources]
         landed = {
             name: _resumed(event.materialization)
             for event in (one.step_materialization_data for one in result.get_asset_materialization_events())

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from crm_assets.models import MODELS
 from crm_assets.sandbox.fault_kinds import KINDS
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.campaign import MARK, Model, Table, Tally, differences, live_rows
 from crm_assets_tests.conftest import API_KEY, EMAIL

@@ -84,7 +84,7 @@ def _folders(account: Account) -> Iterator[Examined]:
 def _crm(account: Account) -> Examined:
     try:
         with connect(account) as connection:
-            probe = next(probe_resources(account.resources[:1], connection))
+            probe = next(probe_resources(account.resources[:1], connection, account.api))
     except CrmAssetsError as error:
         return Examined("CRM", "ERROR", str(error), error)
     if probe.error:

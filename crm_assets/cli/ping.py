@@ -25,7 +25,7 @@ def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = Fa
         answers = {}
         for one in accounts_of(account, shown=shown):
             with connect(one) as connection:
-                answers[one.name] = list(probe_resources(one.resources, connection))
+                answers[one.name] = list(probe_resources(one.resources, connection, one.api))
             print_probes(shown, answers[one.name])
             with instance() as history:
                 record_ping(history, one, answers[one.name])

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.json_columns import Values, json_array, kinds_of, variant_type
+from crm_assets.extract.keys import key_text
 from crm_assets.models.by_products import REJECTED_COLUMNS
 from crm_assets.models.columns import OTHER_FIELDS, Column, column_name, variant_column
 from crm_assets.models.kinds import Kind
@@ -23,7 +24,6 @@ from crm_assets.models.values import (
     DataTypeName,
     json_text,
     show,
-    to_bigint,
 )
 
 _JSON_TYPES: dict[type, str] = {
@@ -74,8 +74,8 @@ class Batcher:
     Args:
         resource: name of the resource.
         columns: its declared columns.
-        key: the columns of its primary key.
         new_columns: how many undeclared columns there may be.
+        key: the columns of the primary key. A record without a value for each of them cannot be a row.
         undeclared: what `undeclared` said of batches made before, by another one.
         fields: what its `fields` said.
     """
@@ -94,6 +94,7 @@ class Batcher:
         self._declared = {column.name: column for column in columns}
         self._required = {column.name for column in columns if not column.nullable} | set(key)
         self._new_columns = new_columns
+        self._key = key
         self._undeclared: dict[str, set[Kind]] = {name: set() for name in key if name not in self._declared}
         self._undeclared |= {name: set(kinds) for name, kinds in (undeclared or {}).items()}
         self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
@@ -191,8 +192,14 @@ class Batcher:
         return pa.RecordBatch.from_arrays([arrays[field.name] for field in nullable], schema=nullable)
 
     def _reject(self, record: Any, reason: str) -> Rejected:
-        record_id = record.get("id") if isinstance(record, dict) else None
-        return Rejected(self._resource, _identifier(record_id), reason, json_text(record))
+        return Rejected(self._resource, self._record_id(record), reason, json_text(record))
+
+    def _record_id(self, record: Any) -> str | None:
+        """Return the key of `record` as text, each value as the table would have it, or else as it came."""
+        if not isinstance(record, dict):
+            return None
+        sent = {column_name(field): value for field, value in record.items()}
+        return key_text({name: _identifier(self._declared.get(name), sent.get(name)) for name in self._key})
 
 
 def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mapping[str, Any]) -> None:
@@ -203,13 +210,16 @@ def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mappin
         shared[index] = {**(shared[index] or {}), **sent}
 
 
-def _identifier(value: Any) -> str | None:
-    """Return an id as the table would write it, or else as it came."""
+def _identifier(column: Column | None, value: Any) -> str | None:
+    """Return a value of the key as the table would write it, or else as it came."""
+    if value is None:
+        return None
     try:
-        number = None if value is None else to_bigint(value)
+        converted = CONVERT[column.data_type.name](value) if column else value
     except ValueError:
-        number = None
-    return str(number) if number is not None else None if value is None else str(value)
+        converted = value
+    found = value if converted is None else converted
+    return json_text(found) if isinstance(found, bool | dict | list) else str(found)
 
 
 def _faults(column: Column, values: Values) -> dict[int, str]:

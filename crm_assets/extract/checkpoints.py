@@ -16,6 +16,18 @@ _FILE = "checkpoint.json"
 
 
 @dataclass(frozen=True)
+class Position:
+    """How far a listing is."""
+
+    next_request: NextRequest | None = None
+    """The request for the page that follows; None for a resource with a parent."""
+    done_bytes: int = 0
+    """How much of the file of those parents counts that are done."""
+    parents_bytes: int = 0
+    """How much of the file counts in which the resource's own children find their parents."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The place in a listing up to which everything is on disk.
 
@@ -25,7 +37,7 @@ class Checkpoint:
     source_id: str
     started: AwareDatetime
     """When its first page was requested."""
-    next_request: NextRequest
+    position: Position
     records: int
     written: SpoolState
 
@@ -66,11 +78,9 @@ class CheckpointStore:
         new.mkdir(parents=True)
         return new
 
-    def save(
-        self, folder: Path, started: datetime, next_request: NextRequest, records: int, written: SpoolState
-    ) -> None:
+    def save(self, folder: Path, started: datetime, position: Position, records: int, written: SpoolState) -> None:
         """Keep how far the listing in `folder` is, and remove the others."""
-        checkpoint = Checkpoint(self._source_id, started, next_request, records, written)
+        checkpoint = Checkpoint(self._source_id, started, position, records, written)
         fresh = folder / f"{_FILE}.new"
         fresh.write_bytes(orjson.dumps(asdict(checkpoint)))
         fresh.replace(folder / _FILE)

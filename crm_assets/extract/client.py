@@ -16,11 +16,14 @@ from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from tenacity.wait import wait_base, wait_random
 
-from crm_assets.apis.api_config import Endpoint, ErrorHandler
+from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import ErrorHandler
 from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse
+from crm_assets.extract.auth import SharedToken, request_auth
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.deadline import Deadline, DeadlineExceeded
 from crm_assets.extract.json_decoder import parse
+from crm_assets.extract.response_actions import applies
 from crm_assets.extract.responses import body_problem, connection_problem, reason_of, retry_after, without_userinfo
 
 USER_AGENT = f"crm_assets/{version('crm_assets')}"
@@ -29,6 +32,9 @@ MAX_RETRY_AFTER = 300.0
 _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
+_TOO_MANY_REQUESTS = 429
+_RENEWALS = 3
+"""How often a token that is refused is renewed for one request."""
 
 _CRM_DOWN = "Run again when the CRM is available."
 _REPORT_IT = "Its table is untouched. If it keeps happening, report it to the CRM's support."
@@ -56,25 +62,27 @@ class _Fault(Exception):
 class _Page(requests.Response):
     """A response whose JSON is parsed once, however often it is asked for."""
 
+    _parsed: tuple[bytes, Any] | None = None
+
     def json(self, **kwargs: Any) -> Any:
-        if not hasattr(self, "_parsed"):
-            self._parsed = parse(self.content)
-        return self._parsed
+        content = self.content  # a response action may have put another one in its place
+        if self._parsed is None or self._parsed[0] is not content:
+            self._parsed = content, parse(content)
+        return self._parsed[1]
 
 
 class CrmSession(requests.Session):
     """The session of one resource at a time. Follows redirects on the CRM's own host only.
 
     Args:
-        resource: name of the resource, for messages.
-        endpoint: its endpoint, with the defaults filled in.
+        resource: what is requested.
         connection: address, login, time-outs, and the event that cancels.
         traffic: where the cost is counted.
     """
 
     max_redirects = 5
 
-    def __init__(self, resource: str, endpoint: Endpoint, connection: Connection, traffic: Traffic) -> None:
+    def __init__(self, resource: Resource, connection: Connection, traffic: Traffic) -> None:
         super().__init__()
         self.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
         self.trust_env = not connection.is_loopback
@@ -82,12 +90,14 @@ class CrmSession(requests.Session):
         self._adapter = _RetryingAdapter(connection, traffic)
         self.mount("http://", self._adapter)
         self.mount("https://", self._adapter)
-        self.switch_to(resource, endpoint)
+        self.switch_to(resource)
 
-    def switch_to(self, resource: str, endpoint: Endpoint) -> None:
+    def switch_to(self, resource: Resource) -> None:
         """Read another resource from now on, over the same connection."""
-        self._resource = resource
-        self._adapter.switch_to(resource, endpoint)
+        self._resource = resource.name
+        own = resource.endpoint.get("auth")
+        self.auth = request_auth(own, self._connection.resolve) if own else self._connection.request_auth
+        self._adapter.switch_to(resource)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send `request`, with retries.
@@ -96,6 +106,14 @@ class CrmSession(requests.Session):
             CrmError: there is no usable answer; the kind says why.
         """
         try:
+            for _ in range(_RENEWALS):
+                try:
+                    return super().send(request, **options)
+                except LoginRefused as refusal:
+                    if refusal.status != 401 or not isinstance(self.auth, SharedToken):
+                        raise
+                    self.auth.renew(request.headers.get("Authorization"))  # it may expire earlier than was said
+                    request = self.auth(request)
             return super().send(request, **options)
         except requests.TooManyRedirects:
             raise self._bad_redirect(f"{without_userinfo(request.url)} redirects in a loop") from None
@@ -138,10 +156,11 @@ class _RetryingAdapter(HTTPAdapter):
         self._connection = connection
         self._traffic = traffic
 
-    def switch_to(self, resource: str, endpoint: Endpoint) -> None:
-        self._resource = resource
-        self._selector = endpoint["data_selector"]
-        self._handler = endpoint["error_handler"]
+    def switch_to(self, resource: Resource) -> None:
+        self._asked = resource
+        self._resource = resource.name
+        self._handler = resource.error_handler
+        self._actions = resource.endpoint.get("response_actions", [])
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)
@@ -191,8 +210,9 @@ class _RetryingAdapter(HTTPAdapter):
             raise self._error(CrmUnavailable, why, advice, fault.status) from None
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        self._connection.rate_limit.wait(self._connection.cancelled)
         self._stop_if_cancelled()
-        self._traffic.requests += 1
+        self._traffic.add(requests=1)
         timeout = (self._connection.connect_timeout, self._connection.read_timeout)
         try:
             with self._deadline.limit(self._connection.answer_seconds):
@@ -217,7 +237,7 @@ class _RetryingAdapter(HTTPAdapter):
             self._stop_if_cancelled()
             chunks.append(chunk)
             size += len(chunk)
-            self._traffic.bytes += len(chunk)
+            self._traffic.add(size=len(chunk))
             if size > self._connection.answer_bytes:
                 why = f"more than {self._connection.answer_bytes:,} bytes from {without_userinfo(response.url)}"
                 advice = (
@@ -231,12 +251,14 @@ class _RetryingAdapter(HTTPAdapter):
     def _check(self, response: requests.Response) -> None:
         status = response.status_code
         why = f"HTTP {status} from {without_userinfo(response.url)}"
+        if any(applies(action, response) for action in self._actions):
+            self._traffic.add(pages=1)
+            return
         if status in (401, 403):
-            settings = f"{self._connection.setting('email')} and {self._connection.setting('api_key')}"
             raise self._error(
                 LoginRefused,
                 f"{why}: login refused",
-                f"Check {settings}, in .dlt/secrets.toml or the environment.",
+                f"Check {self._connection.login_settings}, in .dlt/secrets.toml or the environment.",
                 status,
             )
         if status in self._handler["retry_on_status_codes"]:
@@ -245,9 +267,9 @@ class _RetryingAdapter(HTTPAdapter):
             kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedResponse, self._check_url)
             raise self._error(kind, why, advice, status)
         if not response.is_redirect:
-            if problem := body_problem(response, self._selector, self._connection):
+            if problem := body_problem(response, self._asked, self._connection):
                 raise _Fault(f"HTTP {status} with {problem}", status=status, answered=True)
-            self._traffic.pages += 1
+            self._traffic.add(pages=1)
 
     @property
     def _check_url(self) -> str:
@@ -260,8 +282,12 @@ class _RetryingAdapter(HTTPAdapter):
         return _is_too_long(_fault_of(state)) or stop_after_attempt(self._handler["max_retries"] + 1)(state)
 
     def _pause(self, state: RetryCallState) -> float:
-        self._traffic.retries += 1
-        return max(_backoff(self._handler)(state), _fault_of(state).retry_after or 0.0)
+        self._traffic.add(retries=1)
+        fault = _fault_of(state)
+        seconds = max(_backoff(self._handler)(state), fault.retry_after or 0.0)
+        if fault.status == _TOO_MANY_REQUESTS:  # for whatever this account asks, not for this resource alone
+            self._connection.rate_limit.pause(seconds)
+        return seconds
 
     def _sleep(self, seconds: float) -> None:
         self._connection.cancelled.wait(seconds)

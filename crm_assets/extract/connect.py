@@ -1,51 +1,78 @@
 """From an account to a connection: the login is read here, by the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from crm_assets.account import Account
+from crm_assets.apis.references import Reference
 from crm_assets.errors import SettingError
 from crm_assets.extract.connection import Connection
-from crm_assets.settings import AccountSettings, LoginSettings, SandboxSettings
+from crm_assets.extract.rate_limit import RateLimit
+from crm_assets.settings import AccountSettings, SandboxSettings, find_reference
+
+ADDRESS = Reference("dlt.config", "base_url")
+"""What an API refers to whose address is the setting of that name."""
 
 
 @contextmanager
-def connect(account: Account, email: str | None = None, api_key: str | None = None) -> Iterator[Connection]:
+def connect(account: Account, **login: Any) -> Iterator[Connection]:
     """Yield the connection of `account`. The sandbox is the one that is running, or else one that ends with the block.
 
     Args:
         account: whose CRM it is.
-        email: user name of the login, instead of the setting.
-        api_key: password of the login, instead of the setting.
+        login: values of secrets by name, such as `email` and `api_key`, that go before the settings; None for none.
 
     Raises:
-        SettingError: address, e-mail or API key is not set.
+        SettingError: the address, or what the API's configuration refers to, is not set.
     """
     if account.crm.base_url is None:
         raise SettingError(AccountSettings.explain(account.name, "base_url", "missing", ""))
     if not account.is_sandbox:
-        login = LoginSettings.read(account.name, {"email": email, "api_key": api_key})
-        yield _connection(
-            account, account.crm.base_url, login.email.get_secret_value(), login.api_key.get_secret_value()
-        )
+        given = {name: value for name, value in login.items() if value is not None}
+        yield _connection(account, account.crm.base_url, _values(account, given))
         return
     # Only here: whoever has a real CRM never loads the sandbox.
     from crm_assets.sandbox.running import sandbox_url
     from crm_assets.sandbox.server import API_KEY, EMAIL
 
     with sandbox_url(SandboxSettings.read(account.name).port) as url:
-        yield _connection(account, url, EMAIL, API_KEY)
+        yield _connection(account, url, _values(account, {"email": EMAIL, "api_key": API_KEY}))
 
 
-def _connection(account: Account, base_url: str, email: str, api_key: str) -> Connection:
+def _values(account: Account, given: Mapping[str, Any]) -> dict[Reference, Any]:
+    """Return what the API's configuration refers to."""
+    wanted = [reference for reference in account.api.references if reference != ADDRESS]
+    values = {
+        one: given[one.name] if one.is_secret and one.name in given else find_reference(account.name, one)
+        for one in wanted
+    }
+    if missing := [one for one, value in values.items() if value is None]:
+        raise SettingError("\n".join(_missing(account, one) for one in missing))
+    return values
+
+
+def _missing(account: Account, reference: Reference) -> str:
+    if reference.source == "env":
+        return f"{reference.name} is not set in the environment. The API of [{account.section}] refers to it."
+    section, _, name = f"{account.section}.{reference.name}".rpartition(".")
+    file = ".dlt/secrets.toml" if reference.is_secret else ".dlt/config.toml"
+    variable = f"{section}.{name}".replace(".", "__").upper()
+    return f"{section}.{name} is not set. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
+
+
+def _connection(account: Account, base_url: str, values: Mapping[Reference, Any]) -> Connection:
     crm = account.crm
     return Connection(
         base_url,
-        email,
-        api_key,
+        values,
+        account.api.client.get("auth"),
+        account.api.client.get("headers", {}),
         page_size=crm.page_size,
         answer_seconds=crm.answer_seconds,
         answer_bytes=crm.answer_bytes,
         listing_seconds=crm.listing_seconds,
+        concurrency=crm.concurrency,
+        rate_limit=RateLimit(crm.requests_per_second),
         section=account.section,
     )

@@ -1,12 +1,19 @@
 """Address, login and limits of a connection with the CRM."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
-from threading import Event
-from typing import Self
+from threading import Event, Lock
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from crm_assets.extract.redaction import redacted
+from requests.auth import AuthBase
+
+from crm_assets.apis.references import Reference, references_in, resolved
+from crm_assets.extract.auth import SECRET_WORDS, request_auth
+from crm_assets.extract.rate_limit import RateLimit
+from crm_assets.extract.redaction import redacted, redacted_excerpt
 from crm_assets.settings import LOOPBACK
 
 
@@ -18,8 +25,12 @@ class Connection:
     """
 
     base_url: str
-    email: str = field(repr=False)
-    api_key: str = field(repr=False)
+    values: Mapping[Reference, Any] = field(default_factory=dict, repr=False)
+    """What the API's configuration refers to: login and other settings."""
+    auth: Any = field(default=None, repr=False)
+    """The login of every request, in the words of the configuration, with its references."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers of every request, with their references."""
     page_size: int | None = None
     """Records per page; None for the limit that the API names."""
     connect_timeout: float = 10.0
@@ -32,6 +43,10 @@ class Connection:
     """The largest response that is read, in bytes, decompressed."""
     listing_seconds: float = 21_600.0
     """Seconds within which a listing must end."""
+    concurrency: int = 8
+    """Requests at once for a resource that has a parent."""
+    rate_limit: RateLimit = field(default_factory=RateLimit, repr=False, compare=False)
+    """One for all threads."""
     section: str = "sources.crm"
     """Section of the account's settings, for messages."""
     cancelled: Event = field(default_factory=Event, repr=False, compare=False)
@@ -43,12 +58,43 @@ class Connection:
 
     @property
     def source_id(self) -> str:
-        """Whose listings are read, without telling the login: one of another CRM, login or page size is not resumed."""
-        return sha256(f"{self.base_url}\n{self.email}\n{self.page_size}".encode()).hexdigest()[:16]
+        """Whose listings are read, without telling the login: one of another CRM, user or page size is not resumed."""
+        auth = self.auth if isinstance(self.auth, Mapping) else {}
+        user = self.resolve({word: auth[word] for word in ("username", "client_id") if word in auth})
+        return sha256(f"{self.base_url}\n{user}\n{self.page_size}".encode()).hexdigest()[:16]
+
+    def resolve(self, value: Any) -> Any:
+        """Return `value`, a part of the API's configuration, with what it refers to."""
+        return resolved(value, self.values.__getitem__)
+
+    @property
+    def login_settings(self) -> str:
+        """The settings of the login, for messages."""
+        named = [self.setting(one.name) for one in references_in(self.auth) if one.source != "env"]
+        named += [f"{one.name} in the environment" for one in references_in(self.auth) if one.source == "env"]
+        return " and ".join(named) or "client.auth in the API's configuration"
 
     def redacted(self, text: str) -> str:
         """Return `text` without the login."""
-        return redacted(text, self.email, self.api_key)
+        return redacted(text, self._secrets)
+
+    def redacted_excerpt(self, body: bytes, length: int) -> str:
+        """Return the first `length` characters of `body` without the login."""
+        return redacted_excerpt(body, length, self._secrets)
+
+    @cached_property
+    def request_auth(self) -> AuthBase | None:
+        """What puts the login into each request; one for all threads, because a token is asked for once."""
+        return request_auth(self.auth, self.resolve)
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """All secrets, the parts of the login, and the pair that basic auth makes of two of them."""
+        auth = self.auth if isinstance(self.auth, Mapping) else {}
+        login = self.resolve([auth[word] for word in SECRET_WORDS if word in auth])
+        referred = [value for reference, value in self.values.items() if reference.is_secret]
+        pair = [":".join(map(str, login))] if "password" in auth else []
+        return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair]))
 
     def setting(self, name: str) -> str:
         """Return `name` with its section and its environment variable, for messages."""
@@ -62,9 +108,18 @@ class Connection:
 
 @dataclass
 class Traffic:
-    """What reading one resource has cost so far. Written by its thread, read by any."""
+    """What reading one resource has cost so far. Any thread may add to it and read it."""
 
     requests: int = 0
     retries: int = 0
     pages: int = 0
     bytes: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def add(self, *, requests: int = 0, retries: int = 0, pages: int = 0, size: int = 0) -> None:
+        """Count so many more, and `size` more bytes."""
+        with self._lock:
+            self.requests += requests
+            self.retries += retries
+            self.pages += pages
+            self.bytes += size

@@ -3,7 +3,9 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from threading import Event, Timer
+from math import inf
+from threading import Condition, Event, Thread
+from time import monotonic
 from typing import Any
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
@@ -67,9 +69,7 @@ def limit(seconds: float, connected: Callable[[], socket.socket | None]) -> Iter
             with suppress(OSError):
                 open_socket.shutdown(socket.SHUT_RDWR)
 
-    timer = Timer(seconds, shut)
-    timer.daemon = True
-    timer.start()
+    _WATCHDOG.add(shut, monotonic() + seconds)
     try:
         yield
     except Exception:
@@ -77,6 +77,45 @@ def limit(seconds: float, connected: Callable[[], socket.socket | None]) -> Iter
             raise DeadlineExceeded from None
         raise
     finally:
-        timer.cancel()
+        _WATCHDOG.remove(shut)
     if is_up.is_set():  # without a length, a body that is shut off looks whole
         raise DeadlineExceeded
+
+
+class _Watchdog:
+    """Calls functions when their time has come. One thread for all: to start one costs as much as a request."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._times: dict[Callable[[], None], float] = {}
+        self._wakes = inf
+        self._thread: Thread | None = None
+
+    def add(self, act: Callable[[], None], when: float) -> None:
+        with self._changed:
+            self._times[act] = when
+            if self._thread is None or not self._thread.is_alive():  # none lives on in a forked process
+                self._thread = Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif when < self._wakes:
+                self._changed.notify()
+
+    def remove(self, act: Callable[[], None]) -> None:
+        with self._changed:
+            self._times.pop(act, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = monotonic()
+                due = [act for act, when in self._times.items() if when <= now]
+                for act in due:
+                    del self._times[act]
+                if not due:
+                    self._wakes = min(self._times.values(), default=inf)
+                    self._changed.wait(None if self._wakes == inf else self._wakes - now)
+            for act in due:
+                act()
+
+
+_WATCHDOG = _Watchdog()

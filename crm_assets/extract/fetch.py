@@ -1,11 +1,13 @@
 """Read every selected resource to its end, all at the same time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
+from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,9 +16,12 @@ from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.incremental import Start, with_start
 from crm_assets.extract.listing import ListingReader, ReadOptions
+from crm_assets.extract.parents import ParentRecords
 from crm_assets.extract.progress import ProgressListener, Reading
 from crm_assets.extract.spool import Spooled
+from crm_assets.settings import SyncSettings
 
 _PROMPTLY = 1.0
 """Seconds that a cancelled fetch waits for its threads; one that hangs in a read is left to end alone."""
@@ -36,6 +41,8 @@ class Fetched:
     """Where it would be resumed; to be cleared when it is loaded."""
     has_pages: bool
     """Whether the listing comes in pages, so that records can move from one to another meanwhile."""
+    since: str | None = None
+    """From where an incremental listing was asked for; None for a whole one."""
 
     @property
     def resource(self) -> str:
@@ -61,6 +68,7 @@ def fetch(
     connection: Connection,
     directory: Path,
     listener: ProgressListener,
+    starts: Mapping[str, Start] = MappingProxyType({}),
 ) -> Listings:
     """Read `resources` into files, one thread per resource.
 
@@ -73,19 +81,28 @@ def fetch(
         connection: address, login and limits.
         directory: where the files of listings go that cannot be resumed.
         listener: told about progress.
+        starts: where the listing of a resource begins, by its name; what is not in it is listed whole.
     """
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
-    options = {one.name: _options(account, one.name, connection, directory) for one in resources}
+    families = _families(account, resources)
     threads = [
-        _Thread(ListingReader(resource, connection, options[resource.name], outcomes.put), outcomes)
-        for resource in resources
+        _Thread(
+            ListingReader(
+                with_start(one, _value(starts.get(one.name))),
+                connection,
+                _options(account, one, connection, directory, families, starts.get(one.name)),
+                outcomes.put,
+            ),
+            outcomes,
+        )
+        for one in [*resources, *_unloaded_parents(account, resources)]
     ]
     for thread in threads:
         thread.start()
     try:
-        return _collect(threads, outcomes, connection, listener)
+        return _only(resources, _collect(threads, outcomes, connection, listener))
     except BaseException:
         connection.cancelled.set()
         deadline = monotonic() + _PROMPTLY
@@ -94,11 +111,51 @@ def fetch(
         raise
 
 
-def _options(account: Account, resource: str, connection: Connection, directory: Path) -> ReadOptions:
-    settings = account.sync[resource]
-    path = account.data_dir / "unfinished" / account.table_id(resource)
-    store = CheckpointStore(path, connection.source_id, settings.resume_within)
-    return ReadOptions(directory, store, settings.new_columns)
+def _options(
+    account: Account,
+    resource: Resource,
+    connection: Connection,
+    directory: Path,
+    families: Mapping[str, ParentRecords],
+    start: Start | None,
+) -> ReadOptions:
+    settings = account.sync.get(resource.name, SyncSettings())
+    path = account.data_dir / "unfinished" / account.table_id(resource.name)
+    source_id = f"{connection.source_id}:{start}" if start else connection.source_id
+    store = CheckpointStore(path, source_id, settings.resume_within)
+    own, parents = families.get(resource.name), families.get(resource.parent or "")
+    return ReadOptions(directory, store, settings.new_columns, parents, own, str(start) if start else None)
+
+
+def _value(start: Start | None) -> Any:
+    return start.value if start else None
+
+
+def _unloaded_parents(account: Account, resources: Sequence[Resource]) -> list[Resource]:
+    """Return what must be listed for `resources` without being loaded: parents, and parents of these."""
+    wanted = list(resources)
+    for resource in wanted:
+        if resource.parent and resource.parent not in [one.name for one in wanted]:
+            wanted.append(account.api.resource(resource.parent))
+    return wanted[len(resources) :]
+
+
+def _families(account: Account, resources: Sequence[Resource]) -> dict[str, ParentRecords]:
+    """Return where the records of each parent wait for its children."""
+    children: dict[str, list[Resource]] = {}
+    for resource in [*resources, *_unloaded_parents(account, resources)]:
+        if resource.parent:
+            children.setdefault(resource.parent, []).append(resource)
+    return {parent: ParentRecords(parent, found) for parent, found in children.items()}
+
+
+def _only(resources: Sequence[Resource], listings: Listings) -> Listings:
+    """Return `listings` without those that were read for their children only."""
+    names = {one.name for one in resources}
+    return Listings(
+        [one for one in listings.complete if one.resource in names],
+        {name: error for name, error in listings.failed.items() if name in names},
+    )
 
 
 class _Thread(Thread):
@@ -134,13 +191,21 @@ class _Thread(Thread):
             seconds,
             reader.checkpoints,
             reader.resource.has_pages,
+            reader.since,
         )
 
     def reading(self) -> Reading:
         seconds = (self._finished or monotonic()) - self._began
         reader = self.reader
         return Reading(
-            self.resource, reader.records, reader.resumed, reader.traffic.pages, seconds, self._finished is not None
+            self.resource,
+            reader.records,
+            reader.resumed,
+            reader.traffic.pages,
+            seconds,
+            self._finished is not None,
+            reader.parents_done,
+            reader.parents_total,
         )
 
 

@@ -1,7 +1,7 @@
-"""Read one listing to its end, page by page, so that it can be resumed wherever it breaks off."""
+"""Read one listing to its end, page by page or parent by parent, so that it can be resumed wherever it breaks off."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -9,10 +9,12 @@ from typing import Any
 
 from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, LoginRefused, own_error
-from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore
+from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore, Position
+from crm_assets.extract.children import read_families
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.pages import Page, read_pages
-from crm_assets.extract.paginators import NextRequest
+from crm_assets.extract.pages import read_pages
+from crm_assets.extract.paginators import NextRequest, is_resumable, paginator_of
+from crm_assets.extract.parents import DoneParents, ParentRecords
 from crm_assets.extract.spool import ListingSpool, Spooled
 from crm_assets.text import counted
 
@@ -31,11 +33,17 @@ class ReadOptions:
         directory: where its files go if it has one page and so cannot be resumed.
         checkpoints: where they go otherwise.
         new_columns: how many undeclared fields get a column each.
+        parents: the records of the resource's parent, if it has one.
+        for_children: where its own records go for those resources whose parent it is.
+        since: from where an incremental listing is asked for; None for a whole one.
     """
 
     directory: Path
     checkpoints: CheckpointStore
     new_columns: int = 200
+    parents: ParentRecords | None = None
+    for_children: ParentRecords | None = None
+    since: str | None = None
 
 
 class ListingReader:
@@ -44,8 +52,10 @@ class ListingReader:
     Attributes:
         records: how many records were read so far, those of an earlier attempt included.
         resumed: how many of them an earlier attempt had read.
+        parents_done: for how many parents they were read.
         traffic: what it has cost so far.
         checkpoints: where it can be resumed.
+        since: from where an incremental listing is asked for; None for a whole one.
     """
 
     def __init__(
@@ -53,11 +63,17 @@ class ListingReader:
     ) -> None:
         self.resource = resource
         self.traffic = Traffic()
-        self.records = self.resumed = 0
+        self.records = self.resumed = self.parents_done = 0
         self._connection = connection
         self._options = options
         self.checkpoints = options.checkpoints
+        self.since = options.since
         self._log = log
+
+    @property
+    def parents_total(self) -> int | None:
+        """For how many parents the resource is requested; None if it has none, or nobody knows yet."""
+        return self._options.parents.total if self._options.parents else None
 
     def read(self) -> Spooled:
         """Return the whole listing; what an earlier attempt has read is not requested again.
@@ -66,6 +82,18 @@ class ListingReader:
             CrmError: it could not be read to its end.
             Cancelled: somebody ended the run.
         """
+        children = self._options.for_children
+        try:
+            spooled = self._read_or_resume()
+        except Exception as error:
+            if children:
+                children.finish(own_error(error, self.resource.name))
+            raise
+        if children:
+            children.finish()
+        return spooled
+
+    def _read_or_resume(self) -> Spooled:
         if not self.resource.has_pages:
             return self._read(self._options.directory, None)
         try:
@@ -88,7 +116,8 @@ class ListingReader:
         )
         try:
             spooled = self._read(folder, checkpoint)
-            if self.records > self.resumed:  # else the response was an empty page, which would end any listing
+            # An empty page in response to an old cursor would end any listing.
+            if self.records > self.resumed or self.resource.parent:
                 return spooled
         except Exception as error:
             if not self._may_be_stale(own_error(error, name)):
@@ -98,12 +127,13 @@ class ListingReader:
 
     def _may_be_stale(self, error: CrmAssetsError) -> bool:
         """Return whether the very first request of the resumed listing failed, and not for a reason that stays."""
-        if self.traffic.pages or isinstance(error, Cancelled | LoginRefused | DiskError):
+        if self.traffic.pages or self.resource.parent or isinstance(error, Cancelled | LoginRefused | DiskError):
             return False
         return not (isinstance(error, CrmError) and error.status == _TOO_MANY_REQUESTS)
 
     def _read(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
         started = checkpoint.started if checkpoint else datetime.now(UTC)
+        position = checkpoint.position if checkpoint else Position()
         self.records = self.resumed = checkpoint.records if checkpoint else 0
         spool = ListingSpool(
             folder,
@@ -113,20 +143,27 @@ class ListingReader:
             new_columns=self._options.new_columns,
             written=checkpoint.written if checkpoint else None,
         )
+        children = self._options.for_children
+        if children:
+            children.begin(folder, position.parents_bytes)
+        parents = self._options.parents
+        parts = self._families(folder, position, parents) if parents else self._pages(position)
         batch = _Batch(self.traffic)
 
         def write() -> None:
             for first in range(0, len(batch.records) or 1, BATCH_RECORDS):
                 spool.add(batch.records[first : first + BATCH_RECORDS])
-            if batch.next_request and self._may_be_kept(batch.next_request):
-                self.checkpoints.save(folder, started, batch.next_request, self.records, spool.state())
+            if children:
+                children.add(batch.records)
+            if (reached := parts.position()) and self.resource.has_pages:
+                reached = replace(reached, parents_bytes=children.bytes if children else 0)
+                self.checkpoints.save(folder, started, reached, self.records, spool.state())
             batch.empty()
 
-        start = checkpoint.next_request if checkpoint else None
         try:
-            for page in read_pages(self.resource, self._connection, self.traffic, start):
-                self.records += len(page.records)
-                batch.add(page)
+            for records in parts:
+                self.records += len(records)
+                batch.records += records
                 if batch.is_due():
                     write()
         except OSError:
@@ -136,11 +173,14 @@ class ListingReader:
                 write()
             raise
         write()
-        return spool.complete()
+        return spool.complete(parts.total)
 
-    def _may_be_kept(self, request: NextRequest) -> bool:
-        text = str(request)
-        return self._connection.redacted(text) == text  # a cursor that echoes the login does not go to disk
+    def _pages(self, position: Position) -> "_Pages":
+        return _Pages(self.resource, self._connection, self.traffic, position, self.records)
+
+    def _families(self, folder: Path, position: Position, parents: ParentRecords) -> "_Families":
+        done = DoneParents(folder / f"{self.resource.name}.done", position.done_bytes)
+        return _Families(self, self._connection, done, parents)
 
 
 def _is_resumable(error: CrmAssetsError) -> bool:
@@ -148,19 +188,68 @@ def _is_resumable(error: CrmAssetsError) -> bool:
     return error.reason != "disk" and getattr(error, "resumable", True)
 
 
+class _Pages:
+    """A listing page by page."""
+
+    def __init__(
+        self, resource: Resource, connection: Connection, traffic: Traffic, position: Position, records: int
+    ) -> None:
+        self._pages = read_pages(resource, connection, traffic, position.next_request, records_before=records)
+        self._connection = connection
+        self._is_resumable = is_resumable(paginator_of(resource, None))
+        self._next_request: NextRequest | None = None
+        self.total: int | None = None
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for page in self._pages:
+            self._next_request, self.total = page.next_request, page.total
+            yield page.records
+
+    def position(self) -> Position | None:
+        """Return how far it is, if a checkpoint can say so."""
+        request = self._next_request
+        if request is None or not self._is_resumable:
+            return None
+        text = str(request)
+        # A cursor that echoes the login does not go to disk.
+        return Position(request) if self._connection.redacted(text) == text else None
+
+
+class _Families:
+    """A listing parent by parent."""
+
+    total = None
+
+    def __init__(
+        self, reader: ListingReader, connection: Connection, done: DoneParents, parents: ParentRecords
+    ) -> None:
+        self._reader = reader
+        self._connection = connection
+        self._done = done
+        self._parents = parents
+        reader.parents_done = len(done)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        reader = self._reader
+        parents = self._done.missing(self._parents)
+        for family in read_families(reader.resource, self._connection, reader.traffic, parents):
+            self._done.add(family.parent)
+            reader.parents_done += 1
+            yield family.records
+
+    def position(self) -> Position:
+        """Return how far it is."""
+        return Position(done_bytes=self._done.write())
+
+
 class _Batch:
-    """Whole pages that wait to be written, and the request for the page after them."""
+    """Records that wait to be written."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._bytes = traffic.bytes
         self._since = monotonic()
         self.records: list[Any] = []
-        self.next_request: NextRequest | None = None
-
-    def add(self, page: Page) -> None:
-        self.records += page.records
-        self.next_request = page.next_request
 
     def is_due(self) -> bool:
         return (

@@ -1,19 +1,24 @@
 """A listing as pages: the unit from the socket to the disk."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import dlt
 from dlt.sources.helpers.rest_client.client import PageData
 
-from crm_assets.apis.api import Resource
+from crm_assets.apis.api import ProcessingStep, Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, EndlessListing, UnexpectedResponse, own_error
+from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import NextRequest
+from crm_assets.extract.paginators import NextRequest, reported_total
 from crm_assets.extract.rest_api import rest_api_resource
 from crm_assets.text import counted
+
+_MOST_EMPTY_PAGES = 100
+"""Empty pages in a row after which a listing counts as endless."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,19 @@ class Page:
 
     records: list[Any]
     next_request: NextRequest | None
+    total: int | None = None
+    """How many records the CRM says that there are; None if it says nothing."""
+    place: str = ""
+    """Scheme, host and port that it came from."""
 
 
 def read_pages(
-    resource: Resource, connection: Connection, traffic: Traffic, start: NextRequest | None = None
+    resource: Resource,
+    connection: Connection,
+    traffic: Traffic,
+    start: NextRequest | None = None,
+    *,
+    records_before: int = 0,
 ) -> Iterator[Page]:
     """Yield the pages of `resource`, the records as the CRM sent them, without the page cursor.
 
@@ -34,26 +48,59 @@ def read_pages(
         connection: address, login and limits.
         traffic: where the cost is counted.
         start: request for the page to begin with; None for the first.
+        records_before: how many records the pages before `start` had.
 
     Raises:
         CrmError: the listing could not be read to its end.
         EndlessListing: a cursor or a page came twice.
         Cancelled: somebody ended the run.
     """
-    pages = iter(rest_api_resource(resource, connection, traffic, start) | _whole_pages())
-    guard = _Guard(resource.name, connection, start)
-    while True:
-        try:
-            page = next(pages, None)
-            if page is not None:
-                guard.check(page)
-        except Exception as error:
-            raise redacted_error(own_error(error, resource.name), connection) from None
-        if page is None:
-            return
-        if connection.cancelled.is_set():
-            raise Cancelled(f"{resource.name}: reading was cancelled.")
-        yield page
+    guard = Guard(resource.name, connection, start, records_before)
+    with CrmSession(resource, connection, traffic) as session:
+        pages = iter(rest_api_resource(resource, connection, session, start) | _whole_pages())
+        while True:
+            try:
+                page = next(pages, None)
+                if page is not None:
+                    guard.check(page)
+            except Exception as error:
+                raise redacted_error(own_error(error, resource.name), connection) from None
+            if page is None:
+                return
+            if connection.cancelled.is_set():
+                raise Cancelled(f"{resource.name}: reading was cancelled.")
+            yield _after_steps(page, resource.processing_steps)
+
+
+def first_page(resource: Resource, connection: Connection, session: CrmSession) -> list[Any]:
+    """Return the records of the first page of `resource`.
+
+    Raises:
+        CrmError: it could not be read.
+    """
+    try:
+        page = next(iter(rest_api_resource(resource, connection, session) | _whole_pages()), None)
+    except Exception as error:
+        raise redacted_error(own_error(error, resource.name), connection) from None
+    return processed(page.records, resource.processing_steps) if page else []
+
+
+def _after_steps(page: Page, steps: Sequence[ProcessingStep]) -> Page:
+    # Who filters has another number of records than the CRM.
+    return replace(page, records=processed(page.records, steps), total=None) if steps else page
+
+
+def processed(records: list[Any], steps: Sequence[ProcessingStep]) -> list[Any]:
+    """Return `records` after `steps`, as dlt carries them out one after the other."""
+    for step in steps:
+        match step.kind:
+            case "filter":
+                records = [record for record in records if step.function(record)]
+            case "map":
+                records = [step.function(record) for record in records]
+            case _:
+                records = [made for record in records for made in step.function(record)]
+    return records
 
 
 def redacted_error(error: CrmAssetsError, connection: Connection) -> CrmAssetsError:
@@ -70,27 +117,68 @@ def redacted_error(error: CrmAssetsError, connection: Connection) -> CrmAssetsEr
 def _whole_pages(page: PageData[Any]) -> Page:
     # A transformer gets pages; whoever iterates the resource itself gets records. It returns instead of yielding:
     # dlt takes turns between generators, and would request another page before it hands this one over.
-    return Page(list(page), NextRequest.of(page.request) if page.paginator.has_next_page else None)
+    return page_of(page)
 
 
-class _Guard:
-    """Gives up a listing that would never end, or takes too long."""
+def page_of(page: PageData[Any]) -> Page:
+    """Return a page of dlt's as plain values."""
+    following = NextRequest.of(page.request) if page.paginator.has_next_page else None
+    return Page(list(page), following, reported_total(page), _place(page.response.url))
 
-    def __init__(self, resource: str, connection: Connection, start: NextRequest | None) -> None:
+
+def _place(url: str) -> str:
+    """Return scheme, host and port of `url`."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class Guard:
+    """Gives up a listing that would never end, or takes too long.
+
+    Args:
+        resource: name of the resource, for messages.
+        connection: limits.
+        start: request for the first page, where it is not the first of the listing.
+        records_before: how many records the pages before it had.
+    """
+
+    def __init__(
+        self, resource: str, connection: Connection, start: NextRequest | None = None, records_before: int = 0
+    ) -> None:
         self._resource = resource
         self._connection = connection
         self._seen = {str(start)}
-        self._last_records: list[Any] | None = None
+        self._last_records: list[Any] = []
+        self._records = records_before
+        self._empty_pages = 0
         self._started = monotonic()
 
     def check(self, page: Page) -> None:
+        """Look at the next page of the listing.
+
+        Raises:
+            EndlessListing: a request or a page comes again, or there is nothing but empty pages.
+            UnexpectedResponse: it takes too long, goes on at another host, or has more records than the CRM says.
+        """
+        self._records += len(page.records)
+        if page.total is not None and self._records > page.total:
+            raise UnexpectedResponse(
+                self._resource,
+                f"the CRM says that there are {counted(page.total, 'record')}, and has sent {self._records:,}",
+                "Its table is untouched. Check total_path of its paginator in the API's configuration: it must lead to "
+                "the number of all records.",
+            )
         if page.next_request is None:
             return
+        self._check_place(page, page.next_request)
+        self._empty_pages = 0 if page.records else self._empty_pages + 1
+        if self._empty_pages > _MOST_EMPTY_PAGES:
+            raise self._endless(f"{self._empty_pages} pages in a row were empty")
         request = str(page.next_request)
         if request in self._seen:
             cursor = ", ".join(f"{name}={value}" for name, value in (page.next_request.params or {}).items())
-            raise self._endless(f"the request for the next page ({cursor}) came twice")
-        if page.records == self._last_records:
+            raise self._endless(f"the request for the next page ({cursor or page.next_request.url}) came twice")
+        if page.records and page.records == self._last_records:
             raise self._endless("the same page came twice in a row")
         if monotonic() - self._started > self._connection.listing_seconds:
             section = self._connection.section
@@ -102,6 +190,16 @@ class _Guard:
             )
         self._seen.add(request)
         self._last_records = page.records
+
+    def _check_place(self, page: Page, following: NextRequest) -> None:
+        """Keep the login from going to another host, wherever a page says that the next one is."""
+        if _place(following.url) not in (page.place, page.place.replace("http://", "https://", 1)):
+            raise UnexpectedResponse(
+                self._resource,
+                f"the next page is at another place, {_place(following.url)}, than this one, {page.place}; the login "
+                "was not sent there",
+                f"Its table is untouched. If the CRM has moved, check {self._connection.setting('base_url')}.",
+            )
 
     def _after(self) -> str:
         return f"after {counted(len(self._seen), 'page')}"

@@ -1,21 +1,19 @@
 """Request the first page of resources, once each: is the CRM there, does it accept the login, what does it hold."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from dlt.sources.helpers.rest_client.auth import HttpBasicAuth
-
-from crm_assets.apis.api import Resource
+from crm_assets.apis.api import Api, Resource
 from crm_assets.apis.api_config import Endpoint
 from crm_assets.errors import CrmError
+from crm_assets.extract.children import ChildReader
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import pop_cursor
-from crm_assets.extract.responses import select
-from crm_assets.extract.rest_api import listing_params
+from crm_assets.extract.pages import first_page
+from crm_assets.extract.parents import Parent, fields_for, parent_of
 from crm_assets.models.values import json_text
 
 
@@ -38,34 +36,67 @@ class Probe:
         return sha256(json_text(self.page, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def probe_resources(resources: Sequence[Resource], connection: Connection) -> Iterator[Probe]:
+def probe_resources(resources: Sequence[Resource], connection: Connection, api: Api) -> Iterator[Probe]:
     """Request the first page of each of `resources`, one after the other over one connection, without retries.
+
+    Of a resource that has a parent, the children of the parent's first record are requested.
+
+    Args:
+        resources: what is requested.
+        connection: address and login.
+        api: where their parents are.
 
     Raises:
         Cancelled: `connection.cancelled` was set meanwhile.
     """
     if not resources:
         return
-    with CrmSession(resources[0].name, _once(resources[0]), connection, Traffic()) as session:
+    with CrmSession(_once(resources[0]), connection, Traffic()) as session:
+        pages = _FirstPages(connection, session, api)
         for resource in resources:
-            session.switch_to(resource.name, _once(resource))
-            yield _probe(session, resource, connection)
+            yield _probe(pages, resource)
 
 
-def _once(resource: Resource) -> Endpoint:
-    return {**resource.endpoint, "error_handler": {**resource.endpoint["error_handler"], "max_retries": 0}}
-
-
-def _probe(session: CrmSession, resource: Resource, connection: Connection) -> Probe:
+def _probe(pages: "_FirstPages", resource: Resource) -> Probe:
     started = monotonic()
     try:
-        response = session.get(
-            connection.base_url + resource.endpoint["path"],
-            params=listing_params(resource, connection),
-            auth=HttpBasicAuth(connection.email, connection.api_key),
-        )
+        page = pages.read(resource)
     except CrmError as error:
         return Probe(resource.name, monotonic() - started, error=error)
-    page = select(response.json(), resource.endpoint["data_selector"])
-    pop_cursor(page)
     return Probe(resource.name, monotonic() - started, page)
+
+
+class _FirstPages:
+    """The first page of each resource, requested once."""
+
+    def __init__(self, connection: Connection, session: CrmSession, api: Api) -> None:
+        self._connection = connection
+        self._session = session
+        self._api = api
+        self._read: dict[str, list[Any]] = {}
+
+    def read(self, resource: Resource) -> list[Any]:
+        if resource.name not in self._read:
+            parent = self._parent(resource)
+            once = _once(resource)
+            self._session.switch_to(once)
+            if resource.parent is None:
+                self._read[resource.name] = first_page(once, self._connection, self._session)
+            elif parent is None:
+                self._read[resource.name] = []
+            else:
+                self._read[resource.name] = ChildReader(once, self._connection, self._session).read(parent)
+        return self._read[resource.name]
+
+    def _parent(self, resource: Resource) -> Parent | None:
+        """Return the first record of the parent that has children, if there is one."""
+        if resource.parent is None:
+            return None
+        fields = fields_for([resource])
+        records = self.read(self._api.resource(resource.parent))
+        return next((one for record in records if (one := parent_of(resource.parent, record, fields))), None)
+
+
+def _once(resource: Resource) -> Resource:
+    endpoint: Endpoint = {**resource.endpoint, "error_handler": {**resource.error_handler, "max_retries": 0}}
+    return replace(resource, endpoint=endpoint)

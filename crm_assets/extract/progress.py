@@ -19,6 +19,17 @@ class Reading:
     pages: int
     seconds: float
     finished: bool
+    parents_done: int = 0
+    """For how many parents they were read, of a resource that has one."""
+    parents_total: int | None = None
+    """For how many there are to read; None while that is not known, or if it has no parent."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it still takes at this pace; None if that cannot be said."""
+        if self.parents_total is None or not self.parents_done:
+            return None
+        return self.seconds / self.parents_done * (self.parents_total - self.parents_done)
 
     @property
     def rate(self) -> float:
@@ -27,6 +38,9 @@ class Reading:
 
     def __str__(self) -> str:
         read = f"{counted(self.records, 'record')}, {counted(self.pages, 'page')}"
+        if self.parents_total is not None:
+            left = f", {self.seconds_left:,.0f} s left" if self.seconds_left is not None else ""
+            read += f", {self.parents_done:,} of {counted(self.parents_total, 'parent')}{left}"
         return f"{self.resource}: {read}, {self.rate:,.0f} records/s"
 
 

@@ -10,25 +10,23 @@ from urllib.parse import quote, quote_plus
 MASK = "***"
 
 
-def redacted(text: str, email: str, api_key: str) -> str:
-    """Return `text` without e-mail and API key: plain, in an address, escaped as in JSON, in base64 or in hex."""
-    pattern, _ = _forms(email, api_key)
+def redacted(text: str, secrets: tuple[str, ...]) -> str:
+    """Return `text` without `secrets`: plain, in an address, escaped as in JSON, in base64 or in hex."""
+    pattern, _ = _forms(secrets)
     return pattern.sub(MASK, text) if pattern else text
 
 
-def redacted_excerpt(body: bytes, length: int, email: str, api_key: str) -> str:
+def redacted_excerpt(body: bytes, length: int, secrets: tuple[str, ...]) -> str:
     """Return the first `length` characters of `body`, redacted; no part of a secret that the cut goes through."""
-    _, longest = _forms(email, api_key)
+    _, longest = _forms(secrets)
     window = body[: 8 * (length + longest)]
-    text = redacted(window.decode(errors="replace"), email, api_key)
+    text = redacted(window.decode(errors="replace"), secrets)
     return (text if len(window) == len(body) else text[: max(0, len(text) - longest)])[:length]
 
 
 @lru_cache(maxsize=64)
-def _forms(email: str, api_key: str) -> tuple[re.Pattern[str] | None, int]:
-    secrets = [secret for secret in (email, api_key) if secret]
-    login = f"{email}:{api_key}" if email and api_key else ""
-    forms = {form for secret in secrets for form in (*_written(secret), *_base64(secret))} | {*_base64(login)}
+def _forms(secrets: tuple[str, ...]) -> tuple[re.Pattern[str] | None, int]:
+    forms = {form for secret in secrets if secret for form in (*_written(secret), *_base64(secret))}
     ordered = sorted(forms, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, ordered)), re.IGNORECASE) if ordered else None
     return pattern, max(map(len, ordered), default=0)

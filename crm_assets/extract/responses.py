@@ -1,5 +1,6 @@
 """What a response of the CRM, or its absence, means in words. Nothing here sends anything."""
 
+import re
 from email.utils import parsedate_to_datetime
 from functools import reduce
 from time import time
@@ -8,15 +9,19 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from dlt.sources.helpers.rest_client.detector import find_response_page_data
 
+from crm_assets.apis.api import Resource
 from crm_assets.extract.connection import Connection
-from crm_assets.extract.redaction import redacted_excerpt
 
 _EXCERPT = 120
+_KEYS = re.compile(r"(\$|\w+)(\.\w+)*")
+"""A selector that names keys only."""
+_KINDS = {dict: "an object", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
 
 
-def body_problem(response: requests.Response, selector: str, connection: Connection) -> str | None:
-    """Return what is wrong with the body of `response`, without the login; None if `selector` finds a list in it."""
+def body_problem(response: requests.Response, resource: Resource, connection: Connection) -> str | None:
+    """Return what is wrong with the body of `response`, without the login; None if `resource` has records in it."""
     content = response.content.lstrip()
     if not content:
         return "an empty body"
@@ -26,17 +31,32 @@ def body_problem(response: requests.Response, selector: str, connection: Connect
         body = response.json()
     except ValueError:
         return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content, connection)})"
-    found = select(body, selector)
-    if isinstance(found, list):
+    problem = _records_problem(body, resource)
+    return f"{problem} ({_excerpt(content, connection)})" if problem else None
+
+
+def _records_problem(body: Any, resource: Resource) -> str | None:
+    selector = resource.endpoint.get("data_selector")
+    if selector and not _KEYS.fullmatch(selector):  # an expression may well select nothing
+        return None
+    found = _select(body, selector) if selector else find_response_page_data(body)[1]
+    where = f"under `{selector}`" if selector else "of records"
+    if isinstance(found, list) or (isinstance(found, dict) and _is_record(found, resource)):
         return None
     if found is None:
-        return f"no list under `{selector}` in the JSON ({_excerpt(content, connection)})"
-    return f"a {type(found).__name__} instead of a list under `{selector}` ({_excerpt(content, connection)})"
+        return f"no list {where} in the JSON"
+    return f"{_KINDS.get(type(found), 'a value')} instead of a list {where}"
 
 
-def select(body: Any, selector: str) -> Any:
+def _select(body: Any, selector: str) -> Any:
     """Return what `selector`, a path of keys joined by dots, finds in `body`; None if nothing is there."""
-    return reduce(lambda part, key: part.get(key) if isinstance(part, dict) else None, selector.split("."), body)
+    keys = [key for key in selector.split(".") if key != "$"]
+    return reduce(lambda part, key: part.get(key) if isinstance(part, dict) else None, keys, body)
+
+
+def _is_record(found: dict[str, Any], resource: Resource) -> bool:
+    """Return whether an object in the place of a list is one record, and not what some error says of itself."""
+    return all(found.get(field) is not None for field in resource.primary_key)
 
 
 def retry_after(response: requests.Response) -> float | None:
@@ -83,5 +103,5 @@ def without_userinfo(url: str | None) -> str:
 
 
 def _excerpt(content: bytes, connection: Connection) -> str:
-    text = redacted_excerpt(content, _EXCERPT, connection.email, connection.api_key)
+    text = connection.redacted_excerpt(content, _EXCERPT)
     return f"{text!r}{'...' if len(content) > _EXCERPT else ''}"

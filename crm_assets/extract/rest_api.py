@@ -1,61 +1,95 @@
-"""From the guide's dialect to what dlt's `rest_api` accepts.
+"""From a configuration's words to what dlt's `rest_api` accepts.
 
-`limit` becomes a query parameter, the stop condition a paginator and the error handler the HTTP
+The guide's `limit` becomes a query parameter, its stop condition a paginator and its error handler the HTTP
 session: dlt's own configuration knows none of the three, and refuses them.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from dlt.common import jsonpath
 from dlt.extract import DltResource
-from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from dlt.sources.rest_api import rest_api_resources
-from dlt.sources.rest_api.typing import Endpoint as RestApiEndpoint
 
 from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import is_last_record_cursor
+from crm_assets.apis.expressions import EXPANDED, escaped
+from crm_assets.apis.references import resolved
+from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.client import CrmSession
-from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.paginators import LastRecordCursorPaginator, NextRequest, ResumingPaginator, SinglePagePaginator
-from crm_assets.models.columns import dlt_columns
+from crm_assets.extract.connection import Connection
+from crm_assets.extract.incremental import with_start
+from crm_assets.extract.paginators import ListingPaginator, NextRequest, paginator_of
+from crm_assets.extract.response_actions import is_function
+from crm_assets.extract.responses import body_problem, without_userinfo
 
 
 def rest_api_resource(
-    resource: Resource, connection: Connection, traffic: Traffic, start: NextRequest | None = None
+    resource: Resource,
+    connection: Connection,
+    session: CrmSession,
+    start: NextRequest | None = None,
 ) -> DltResource:
     """Return the dlt resource of `rest_api` that lists `resource`, from the request `start` on.
 
     One configuration per resource, because `rest_api` knows one session per client, and each
     resource needs its own: sessions are not safe to share between threads, and each has its own retries.
+
+    Args:
+        resource: what is listed.
+        connection: address, headers and page size.
+        session: what sends the requests, with the login.
+        start: request for the page to begin with; None for the first.
     """
-    endpoint = resource.endpoint
-    # dlt would parse a selector given as text anew for every page.
-    selector = jsonpath.compile_path(endpoint["data_selector"])
-    request: RestApiEndpoint = {
-        "path": endpoint["path"],
-        "params": {**listing_params(resource, connection)},
-        "data_selector": selector,
-        "paginator": ResumingPaginator(_paginator(resource), start) if start else _paginator(resource),
+    paginator = paginator_of(resource, connection.page_size)
+    endpoint: dict[str, Any] = {
+        **request_of(resource, connection),
+        "paginator": ListingPaginator(resource.name, paginator, start),
     }
-    [found] = rest_api_resources(
-        {
-            "client": {
-                "base_url": connection.base_url,
-                "auth": {"type": "http_basic", "username": connection.email, "password": connection.api_key},
-                "session": CrmSession(resource.name, endpoint, connection, traffic),
-            },
-            "resource_defaults": {"primary_key": "id", "write_disposition": "merge"},
-            "resources": [{"name": resource.name, "columns": dlt_columns(resource.columns), "endpoint": request}],
-        }
-    )
+    if selector := resource.endpoint.get("data_selector"):
+        # dlt would parse a selector given as text anew for every page.
+        endpoint["data_selector"] = jsonpath.compile_path(selector)
+    if actions := response_actions(resource, connection):
+        endpoint["response_actions"] = actions
+    config: Any = {
+        "client": {
+            "base_url": connection.base_url,
+            "headers": connection.resolve(connection.headers),
+            "session": session,
+        },
+        "resources": [{"name": resource.name, "endpoint": endpoint}],
+    }
+    [found] = rest_api_resources(config)
     return found
 
 
-def listing_params(resource: Resource, connection: Connection) -> dict[str, int]:
-    """Return the query parameters of the first request for `resource`."""
-    paginator = resource.endpoint["paginator"]
-    return {"limit": connection.page_size or paginator["limit"]} if paginator["type"] == "cursor" else {}
+def request_of(resource: Resource, connection: Connection) -> dict[str, Any]:
+    """Return method, path, headers, parameters and body of the first request, with the expressions that are in them."""
+    endpoint: Mapping[str, Any] = with_start(resource).endpoint
+
+    def value(reference: Any) -> Any:
+        return escaped(connection.values[reference])  # braces of a secret are no expression
+
+    found = {word: resolved(endpoint[word], value) for word in EXPANDED if word in endpoint}
+    paginator: Any = endpoint.get("paginator")
+    if is_last_record_cursor(paginator):
+        found["params"] = {"limit": connection.page_size or paginator["limit"], **found.get("params", {})}
+    return {"method": endpoint["method"], **found}
 
 
-def _paginator(resource: Resource) -> BasePaginator:
-    paginator = resource.endpoint["paginator"]
-    if paginator["type"] == "cursor":
-        return LastRecordCursorPaginator(resource.name, paginator["cursor_param"])
-    return SinglePagePaginator(resource.name)
+def response_actions(resource: Resource, connection: Connection) -> list[Any]:
+    """Return the response actions of `resource`, and one more where they may change a response: to check it then."""
+    actions = resource.endpoint.get("response_actions", [])
+    return [*actions, _checking(resource, connection)] if any(map(is_function, actions)) else [*actions]
+
+
+def _checking(resource: Resource, connection: Connection) -> Any:
+    """Return a response action that looks for records in what the user's own have made of a response."""
+
+    def check(response: Any) -> None:
+        if response.status_code < 400 and (problem := body_problem(response, resource, connection)):
+            why = f"HTTP {response.status_code} with {problem} from {without_userinfo(response.url)}"
+            advice = "Its table is untouched. Check response_actions in the API's configuration."
+            raise UnexpectedResponse(resource.name, connection.redacted(why), advice)
+
+    return check

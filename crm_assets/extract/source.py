@@ -57,8 +57,8 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
     return dlt.resource(
         _tables(account, resource, email, api_key),
         name=resource.name,
-        primary_key="id",
-        write_disposition="merge",
+        primary_key=resource.key,
+        write_disposition=resource.write_disposition,
         columns=column_hints(resource.columns, {}, resource.key),
     )
 
@@ -67,7 +67,7 @@ def _tables(account: Account, resource: Resource, email: str | None, api_key: st
     batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns, key=resource.key)
     declared = {column.name for column in resource.columns}
     types = _known_types(resource)
-    with connect(account, email, api_key) as connection:
+    with connect(account, email=email, api_key=api_key) as connection:
         for page in read_pages(resource, connection, Traffic()):
             batch, rejected = batcher.batch(page.records)
             found = {name: column_type(name, kinds, types) for name, kinds in batcher.undeclared.items()}

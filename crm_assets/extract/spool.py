@@ -1,7 +1,6 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
 from crm_assets.extract.json_columns import column_type, typed_arrays, typed_columns
+from crm_assets.extract.keys import all_keys, key_values, keys_of_texts
 from crm_assets.models.columns import Column, variant_of
 from crm_assets.models.kinds import Kind, holds, least_type
 from crm_assets.models.values import DataTypeName
@@ -25,8 +25,6 @@ COUNT = "count"
 """The field in which the CRM says, on the first record of some listings, how many there are."""
 _CHANGED = "updated_time"
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_IDS_END = 2**63
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Spooled:
     columns: tuple[Column, ...]
     """The declared columns."""
     key: tuple[str, ...]
-    """The columns of the primary key."""
+    """The columns of the primary key; none if records are not told apart."""
     undeclared: Mapping[str, Sequence[Kind]]
     """The columns that no model declares, each with the kinds of its values; none for one that was always null."""
     types: Mapping[str, DataTypeName]
@@ -48,13 +46,15 @@ class Spooled:
     rejected_rows: int
     fields: dict[str, list[str]]
     """The JSON types in which each field of the CRM came."""
+    total: int | None = None
+    """How many records its pages say that there are; None if they say nothing."""
 
     superseded: frozenset[int] = frozenset()
     """Places of rows whose record came again, in a version that is newer or was listed later."""
-    repeated_ids: tuple[int, ...] = ()
-    """Identifiers that came more than once although nothing says that the record was changed meanwhile."""
-    moved_ids: tuple[int, ...] = ()
-    """Identifiers that came more than once, each time changed since: the record moved while the listing was read."""
+    repeated_ids: tuple[int | str, ...] = ()
+    """Keys (see `key_values`) that came more than once although nothing says that the record was changed meanwhile."""
+    moved_ids: tuple[int | str, ...] = ()
+    """Keys that came more than once, each time changed since: the record moved while the listing was read."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -99,14 +99,16 @@ class Spooled:
 
     def newest(self) -> "Spooled":
         """Return the listing with each record once: in its newest version, or else the one listed last."""
-        ids = pa.chunked_array(self.ids(), pa.int64()).combine_chunks()
-        ids = ids.take(pc.array_sort_indices(ids))  # a third of the memory of counting them in a hash table
-        repeated = ids[1:].filter(pc.equal(ids[1:], ids[:-1]))
+        if not self.key:
+            return self
+        keys = self.keys()
+        keys = keys.take(pc.array_sort_indices(keys))  # a third of the memory of counting them in a hash table
+        repeated = keys[1:].filter(pc.equal(keys[1:], keys[:-1]))
         if not len(repeated):
             return self
-        copies: dict[int, list[tuple[datetime, int]]] = {}
-        for record_id, changed, place in self._copies(repeated):
-            copies.setdefault(record_id, []).append((changed, place))
+        copies: dict[int | str, list[tuple[datetime, int]]] = {}
+        for key, changed, place in self._copies(repeated):
+            copies.setdefault(key, []).append((changed, place))
         moved = {one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found)}
         superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
         return replace(
@@ -117,22 +119,29 @@ class Spooled:
             moved_ids=tuple(moved),
         )
 
-    def _copies(self, ids: pa.Array) -> Iterator[tuple[int, datetime, int]]:
-        """Yield identifier, time of the last change and place of the rows of `ids`."""
+    def _copies(self, repeated: pa.Array) -> Iterator[tuple[int | str, datetime, int]]:
+        """Yield key, time of the last change and place of the rows whose key is in `repeated`."""
         place = 0
-        for batch in self._batches("id", _CHANGED):
+        for batch in self._batches(*self.key, _CHANGED):
+            keys = key_values(batch, self.key)
             says_when = pa.types.is_timestamp(batch[_CHANGED].type) if _CHANGED in batch.schema.names else False
-            for index in pc.indices_nonzero(pc.is_in(batch["id"], ids)).to_pylist():
+            for index in pc.indices_nonzero(pc.is_in(keys, repeated)).to_pylist():
                 changed = batch[_CHANGED][index].as_py() if says_when else None
-                yield batch["id"][index].as_py(), changed or _NEVER, place + index
+                yield keys[index].as_py(), changed or _NEVER, place + index
             place += batch.num_rows
 
-    def ids(self) -> list[pa.Array]:
-        """Return the identifiers of all rows."""
-        return [batch["id"] for batch in self._batches("id")]
+    def keys(self) -> pa.Array:
+        """Return the keys of all rows, one value each; see `key_values`."""
+        return all_keys(self._batches(*self.key), self.schema, self.key)
+
+    def without_rows(self) -> "Spooled":
+        """Return the listing without its rows, with the same columns and rejected records."""
+        return replace(self, parts=(), rows=0)
 
     def reported_count(self) -> int | None:
-        """Return how many records the CRM says it has: some listings say so on their first one."""
+        """Return how many records the CRM says it has: with each page, or on the first record."""
+        if self.total is not None:
+            return self.total
         if not any(column.name == COUNT and column.data_type.name == "bigint" for column in self.columns):
             return None
         first = next(self._batches(COUNT), None)
@@ -141,11 +150,10 @@ class Spooled:
         reported_count: int | None = pc.max(first[COUNT]).as_py()
         return reported_count
 
-    def rejected_ids(self) -> list[pa.Array]:
-        """Return the identifiers of the records that cannot be rows, where they are numbers."""
-        texts = pa.chunked_array([table["record_id"] for table in self.rejected_tables()], pa.string())
-        numbers = [int(text) for text in texts.to_pylist() if text and _NUMBER.fullmatch(text)]
-        return [pa.array([number for number in numbers if -_IDS_END <= number < _IDS_END], pa.int64())]
+    def rejected_keys(self) -> pa.Array:
+        """Return the keys of the records that cannot be rows, where they can be the key of a row."""
+        texts = (text for table in self.rejected_tables() for text in table["record_id"].to_pylist())
+        return keys_of_texts(texts, self.schema, self.key)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
@@ -212,7 +220,7 @@ class ListingSpool:
         resource: str,
         columns: tuple[Column, ...],
         *,
-        key: tuple[str, ...] = (),
+        key: tuple[str, ...] = ("id",),
         new_columns: int = 200,
         written: SpoolState | None = None,
     ) -> None:
@@ -255,8 +263,11 @@ class ListingSpool:
             fields=self._batcher.fields,
         )
 
-    def complete(self) -> Spooled:
-        """Close the files and return the listing. Its undeclared columns are JSON until they are typed."""
+    def complete(self, total: int | None = None) -> Spooled:
+        """Close the files and return the listing, of which the CRM says that it has `total` records.
+
+        Its undeclared columns are JSON until they are typed.
+        """
         self._rows.close()
         self._rejected.close()
         return Spooled(
@@ -270,6 +281,7 @@ class ListingSpool:
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
             fields=self._batcher.fields,
+            total=total,
         )
 
 

@@ -1,6 +1,6 @@
 """Records that the CRM no longer lists: how many they are, and what happens to their rows."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.extract.fetch import Fetched
+from crm_assets.extract.keys import key_values
 from crm_assets.extract.spool import Spooled
+from crm_assets.load.key_sql import key_sql, key_text_sql
 from crm_assets.load.reported_count import about_equal
 from crm_assets.models.by_products import REJECTED_TABLE, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
@@ -33,12 +35,11 @@ class MissingRows:
     listing_is_short: bool = False
     """Whether the CRM says that it has more records than it listed."""
 
-    def is_doubtful(self, settings: SyncSettings) -> bool:
-        """Return whether something else than deleted records may be the reason."""
-        changes_nothing = settings.deletes == "keep" and not settings.history
-        if changes_nothing or not self.missing:
+    def is_doubtful(self, guard: float) -> bool:
+        """Return whether something else than deleted records may be the reason: more than the share `guard` is one."""
+        if not self.missing:
             return False
-        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > settings.delete_guard * self.rows)
+        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > guard * self.rows)
 
 
 Client = SqlClientBase[Any]
@@ -49,22 +50,33 @@ def missing_rows(client: Client, listing: Spooled, columns: Collection[str]) -> 
 
     A record that was listed and cannot be a row is not gone.
     """
-    if not {"id", LOAD_ID} <= set(columns):
+    if not {*listing.key, LOAD_ID} <= set(columns):
         return MissingRows(0, 0)
-    live = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
-    table = client.make_qualified_table_name(listing.resource)
-    listed = pa.chunked_array([*listing.ids(), *listing.rejected_ids()], pa.int64()).combine_chunks()
-    chunks: list[pa.Array] = []
-    with client.execute_query(f"SELECT id FROM {table} {live}") as cursor:
-        while chunk := cursor.fetchmany(_CHUNK):
-            chunks.append(pa.array([row[0] for row in chunk], pa.int64()))
-    rows = pa.chunked_array(chunks, pa.int64())
+    is_short = _is_short(listing)
+    if not listing.key:
+        rows = count_living(client, listing.resource, columns)
+        return MissingRows(rows, max(0, rows - listing.rows), min(rows, listing.rows), is_short)
+    rejected = listing.rejected_keys()
+    listed = pa.chunked_array([listing.keys(), rejected]).combine_chunks()
+    keys = pa.chunked_array(_living_keys(client, listing, columns), listed.type)
+    missing = len(keys.filter(pc.invert(pc.is_in(keys, listed))))
+    known = len(keys) - missing - len(keys.filter(pc.is_in(keys, rejected)))
+    return MissingRows(len(keys), missing, known, is_short)
+
+
+def _is_short(listing: Spooled) -> bool:
     records, reported_count = listing.rows + listing.rejected_rows, listing.reported_count()
-    is_short = reported_count is not None and reported_count > records and not about_equal(reported_count, records)
-    missing = len(rows.filter(pc.invert(pc.is_in(rows, listed))))
-    rejected = pa.chunked_array(listing.rejected_ids(), pa.int64()).combine_chunks()
-    known = len(rows) - missing - len(rows.filter(pc.is_in(rows, rejected)))
-    return MissingRows(len(rows), missing, known, is_short)
+    return reported_count is not None and reported_count > records and not about_equal(reported_count, records)
+
+
+def _living_keys(client: Client, listing: Spooled, columns: Collection[str]) -> Iterator[pa.Array]:
+    """Yield the keys of the living rows in the table of `listing`, as `key_values` returns them."""
+    names, table = key_sql(client, listing.key), client.make_qualified_table_name(listing.resource)
+    schema = pa.schema([listing.schema.field(name) for name in listing.key])
+    with client.execute_query(f"SELECT {names} FROM {table} {_living(client, columns)}") as cursor:
+        while chunk := cursor.fetchmany(_CHUNK):
+            arrays = [pa.array([row[place] for row in chunk], field.type) for place, field in enumerate(schema)]
+            yield key_values(pa.RecordBatch.from_arrays(arrays, schema=schema), listing.key)
 
 
 def is_confirmed(fetched: Fetched, newest: Spooled, settings: SyncSettings) -> bool:
@@ -84,13 +96,13 @@ def is_confirmed(fetched: Fetched, newest: Spooled, settings: SyncSettings) -> b
 
 
 def apply_deletes(
-    client: Client, resource: str, settings: SyncSettings, load_id: str, moment: datetime, *, confirmed: bool
+    client: Client, listing: Spooled, settings: SyncSettings, load_id: str, moment: datetime, *, confirmed: bool
 ) -> int:
     """Flag or remove the rows that the load `load_id`, which brought every record of the listing, did not touch.
 
     Args:
         client: a connection to the warehouse.
-        resource: name of the resource.
+        listing: what the load brought.
         settings: what happens to deleted records.
         load_id: the load.
         moment: when it was.
@@ -99,16 +111,22 @@ def apply_deletes(
     Returns:
         How many rows were flagged or removed.
     """
-    table = client.make_qualified_table_name(resource)
+    table = client.make_qualified_table_name(listing.resource)
     rejected = client.make_qualified_table_name(REJECTED_TABLE)
     load, deleted_at, missing = (client.escape_column_name(one) for one in (LOAD_ID, DELETED_AT, MISSING_SINCE))
     untouched = (
-        f"{load} <> '{load_id}' AND CAST(id AS VARCHAR) NOT IN (SELECT record_id FROM {rejected}"
-        f" WHERE resource = '{resource}' AND {load} = '{load_id}' AND record_id IS NOT NULL)"
+        f"{load} <> '{load_id}' AND {key_text_sql(client, listing.key)} NOT IN (SELECT record_id FROM {rejected}"
+        f" WHERE resource = '{listing.resource}' AND {load} = '{load_id}' AND record_id IS NOT NULL)"
     )
     gone = untouched if confirmed else f"{untouched} AND ({missing} IS NOT NULL OR {deleted_at} IS NOT NULL)"
     if settings.history:
-        _end_versions(client, resource, f"SELECT id FROM {table} WHERE {gone}", moment)
+        key, valid_to = key_sql(client, listing.key), client.escape_column_name(VALID_TO)
+        versions = client.make_qualified_table_name(history_table(listing.resource))
+        client.execute_sql(
+            f"UPDATE {versions} SET {valid_to} = %s"
+            f" WHERE {valid_to} IS NULL AND ({key}) IN (SELECT {key} FROM {table} WHERE {gone})",
+            moment,
+        )
     deleted = f"{gone} AND {deleted_at} IS NULL" if settings.deletes == "flag" else gone
     count = 0 if settings.deletes == "keep" else _count(client, f"SELECT count(*) FROM {table} WHERE {deleted}")
     if settings.deletes == "remove" and count:
@@ -122,19 +140,14 @@ def apply_deletes(
     return count
 
 
-def _end_versions(client: Client, resource: str, ids: str, moment: datetime) -> None:
-    table = client.make_qualified_table_name(history_table(resource))
-    valid_to = client.escape_column_name(VALID_TO)
-    client.execute_sql(
-        f"UPDATE {table} SET {valid_to} = %s WHERE {valid_to} IS NULL AND id IN ({ids})",
-        moment,
-    )
+def count_living(client: Client, resource: str, columns: Collection[str]) -> int:
+    """Return how many rows the table of `resource`, which has `columns`, has that are not flagged as deleted."""
+    table = client.make_qualified_table_name(resource)
+    return _count(client, f"SELECT count(*) FROM {table} {_living(client, columns)}")
 
 
-def living_rows(client: Client, resource: str) -> int:
-    """Return how many rows the table of `resource` has that are not flagged as deleted."""
-    table, deleted_at = client.make_qualified_table_name(resource), client.escape_column_name(DELETED_AT)
-    return _count(client, f"SELECT count(*) FROM {table} WHERE {deleted_at} IS NULL")
+def _living(client: Client, columns: Collection[str]) -> str:
+    return f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
 
 
 def _count(client: Client, sql: str) -> int:

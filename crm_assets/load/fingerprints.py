@@ -7,7 +7,7 @@ from typing import Any, Self
 from dlt.destinations.sql_client import SqlClientBase
 
 _BUCKETS = 251
-"""Rows are told apart by the remainder of their ids: a prime, because the ids of some CRMs have common factors."""
+"""Rows are told apart by the remainder of a hash of their key."""
 _ROW_HASH = {
     "duckdb": "hash({columns})",
     "postgres": "hashtextextended(CAST(ROW({columns}) AS TEXT), 0)",
@@ -17,26 +17,33 @@ _ROW_HASH = {
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The rows of one table, in whatever order, by the remainder of their ids."""
+    """The rows of one table, in whatever order, by the remainder of a hash of their key; all as one without a key."""
 
     engine: str
     """The warehouse's name and version: another version may compute another hash of the same row."""
+    key: Sequence[str]
     columns: Sequence[str]
     buckets: Mapping[str, tuple[int, str]]
     """For each remainder, how many rows there are, and the sum of their hashes."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        return {"engine": self.engine, "columns": list(self.columns), "buckets": dict(self.buckets)}
+        return {
+            "engine": self.engine,
+            "key": list(self.key),
+            "columns": list(self.columns),
+            "buckets": dict(self.buckets),
+        }
 
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return what `as_json` had written."""
-        buckets = {key: (int(rows), str(total)) for key, (rows, total) in value["buckets"].items()}
-        return cls(value["engine"], value["columns"], buckets)
+        """Return what `as_json` had written, here or in an earlier version."""
+        buckets = {bucket: (int(rows), str(total)) for bucket, (rows, total) in value["buckets"].items()}
+        # Without a key, the buckets are remainders of ids, which nobody computes any more.
+        return cls(value["engine"] if "key" in value else "", value.get("key", ()), value["columns"], buckets)
 
     def changed_buckets(self, other: "Fingerprint") -> list[str]:
-        """Return the remainders of ids under which not all rows are the same."""
+        """Return the remainders under which not all rows are the same."""
         keys = self.buckets.keys() | other.buckets.keys()
         return sorted(key for key in keys if self.buckets.get(key) != other.buckets.get(key))
 
@@ -55,25 +62,23 @@ def row_hash(client: SqlClientBase[Any], columns: Sequence[str]) -> str | None:
     return template and template.format(columns=", ".join(map(client.escape_column_name, columns)))
 
 
-def fingerprint_sql(client: SqlClientBase[Any], table: str, columns: Sequence[str]) -> str | None:
-    """Return the query for the buckets of `table`, in `columns`; None if this kind of warehouse has no hash for it."""
+def fingerprint(
+    client: SqlClientBase[Any], table: str, key: Sequence[str], columns: Sequence[str]
+) -> Fingerprint | None:
+    """Return the fingerprint of `table` in `columns`, in one query; None if this kind of warehouse has no hash."""
     hashed = row_hash(client, columns)
     if hashed is None:
         return None
-    identifier, name = client.escape_column_name("id"), client.make_qualified_table_name(table)
-    return (
-        f"SELECT CAST(mod({identifier}, {_BUCKETS}) AS VARCHAR), count(*), CAST(sum({hashed}) AS VARCHAR)"
-        f" FROM {name} GROUP BY 1"
+    rows = client.execute_sql(
+        f"SELECT CAST({_bucket(client, key)} AS VARCHAR), count(*), CAST(sum({hashed}) AS VARCHAR)"
+        f" FROM {client.make_qualified_table_name(table)} GROUP BY 1"
     )
+    buckets = {str(bucket): (int(count), str(total)) for bucket, count, total in rows or ()}
+    return Fingerprint(engine(client), list(key), list(columns), buckets)
 
 
-def fingerprint(client: SqlClientBase[Any], table: str, columns: Sequence[str]) -> Fingerprint | None:
-    """Return the fingerprint of `table` in one query; see `fingerprint_sql`."""
-    sql = fingerprint_sql(client, table, columns)
-    if sql is None:
-        return None
-    rows = client.execute_sql(sql) or ()
-    return Fingerprint(engine(client), list(columns), {str(key): (int(n), str(total)) for key, n, total in rows})
+def _bucket(client: SqlClientBase[Any], key: Sequence[str]) -> str:
+    return f"mod({row_hash(client, key)}, {_BUCKETS})" if key else "0"
 
 
 def engine(client: SqlClientBase[Any]) -> str:
@@ -82,6 +87,6 @@ def engine(client: SqlClientBase[Any]) -> str:
     return f"{client.capabilities.sqlglot_dialect} {rows[0][0]}" if rows else ""
 
 
-def rows_in(buckets: Sequence[str]) -> str:
-    """Return the condition of the rows whose ids have one of these remainders."""
-    return f"mod(id, {_BUCKETS}) IN ({', '.join(buckets)})"
+def rows_in(client: SqlClientBase[Any], key: Sequence[str], buckets: Sequence[str]) -> str:
+    """Return the condition of the rows in these buckets."""
+    return f"{_bucket(client, key)} IN ({', '.join(buckets)})"

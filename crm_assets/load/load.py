@@ -21,6 +21,8 @@ from dlt.extract import DltResource, DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from crm_assets.account import Account
+from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import WriteDisposition
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
@@ -28,13 +30,14 @@ from crm_assets.load.changes import RowsBefore
 from crm_assets.load.deletes import (
     MissingRows,
     apply_deletes,
+    count_living,
     forget_repeated,
     is_confirmed,
-    living_rows,
     missing_rows,
     table_columns,
 )
 from crm_assets.load.fingerprints import Fingerprint, fingerprint
+from crm_assets.load.key_sql import key_sql
 from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
 from crm_assets.load.scd2 import history
 from crm_assets.models.by_products import REJECTED_COLUMNS, REJECTED_TABLE, history_table
@@ -49,6 +52,8 @@ REJECTED_HINTS: TTableSchemaColumns = {
 
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
 _DLT_CONFIG = {"normalize.parquet_normalizer.add_dlt_load_id": True}
+_REPLACED: Mapping[WriteDisposition, str | None] = {"merge": None, "append": "1 = 0", "replace": "1 = 1"}
+"""SQL condition of the rows in whose place a listing's rows come; None for those of the same key."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Loaded:
     schema: Schema
     """The columns of the tables, as dlt has them now."""
     listings: Mapping[str, Spooled]
-    """What was loaded of each resource: each record once."""
+    """What was loaded of each resource: each record once, unless records are appended."""
     missing: Mapping[str, MissingRows]
     """What each table had that its listing has not."""
     changed: Mapping[str, int]
@@ -84,12 +89,15 @@ def load(
     *,
     allow_deletes: bool = False,
 ) -> Loaded:
-    """Merge the listings into their tables, append their rejected records, and apply the deletes.
+    """Load the listings into their tables, append their rejected records, and apply the deletes.
+
+    Each table changes in one transaction, whatever its write disposition. One that a listing is to replace is merged
+    into where the deletes are blocked, or stays as it is without a key to merge on.
 
     Listings that are loaded are not resumed again.
 
     Args:
-        account: whose tables they are, and what is done beside merging.
+        account: whose tables they are, and what is done beside loading.
         pipeline: a new one, whose destination takes parquet.
         client: a connection to that destination.
         fetched: complete listings.
@@ -101,19 +109,28 @@ def load(
     """
     started, moment = monotonic(), datetime.now(UTC)
     listings = [one.spooled for one in fetched]
-    newest = [listing.newest() for listing in listings]
+    resources = {listing.resource: account.resource(listing.resource) for listing in listings}
     try:
         columns = {listing.resource: table_columns(client, listing.resource) for listing in listings}
-        missing = {listing.resource: missing_rows(client, listing, columns[listing.resource]) for listing in listings}
-        before = {name: RowsBefore.remember(client, name, columns[name]) for name, one in missing.items() if one.known}
-        doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name]))
-        blocked = frozenset(() if allow_deletes else doubtful)
+        missing = {
+            listing.resource: _missing(client, resources[listing.resource], listing, columns[listing.resource])
+            for listing in listings
+        }
+        before = {
+            name: RowsBefore.remember(client, name, resources[name].key, columns[name])
+            for name, one in missing.items()
+            if one.known and resources[name].key
+        }
+        doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name].delete_guard))
+        blocked = frozenset(name for name in doubtful if _may_delete(account, resources[name]) and not allow_deletes)
+        loads = [_how(resources[listing.resource], listing, blocked) for listing in listings]
+        newest = [listing for listing, _ in loads]
         with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
             records = [
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
             ]
-            source = _source(account, newest, records, moment)
+            source = _source(account, client, loads, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
         changed = {
             name: rows.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
@@ -122,16 +139,18 @@ def load(
         }
         deleted = dict.fromkeys((listing.resource for listing in newest), 0)
         with client.begin_transaction():
-            for one, listing in zip(fetched, newest, strict=True):
+            for one, (listing, disposition) in zip(fetched, loads, strict=True):
                 settings = account.sync[one.resource]
-                if one.resource not in blocked:
+                if disposition == "replace":
+                    deleted[one.resource] = missing[one.resource].missing
+                elif disposition == "merge" and one.resource not in blocked:
                     confirmed = allow_deletes or is_confirmed(one, listing, settings)
-                    count = apply_deletes(client, one.resource, settings, load_id, moment, confirmed=confirmed)
+                    count = apply_deletes(client, listing, settings, load_id, moment, confirmed=confirmed)
                     deleted[one.resource] = count
                 if listing.rejected_rows:
                     forget_repeated(client, one.resource, load_id)
-                left = _fingerprints(client, pipeline.default_schema, one.resource, history=settings.history)
-                living = living_rows(client, one.resource)
+                left = _fingerprints(client, pipeline.default_schema, listing, history=settings.history)
+                living = count_living(client, one.resource, deletion_hints().keys())
                 complete_record(client, one.resource, load_id, deleted[one.resource], living, left)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
@@ -149,6 +168,28 @@ def load(
 def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:
     for one in fetched:
         one.checkpoints.clear()
+
+
+def _missing(client: SqlClientBase[Any], resource: Resource, listing: Spooled, columns: Collection[str]) -> MissingRows:
+    """Return what the table of `listing` has that the listing has not: nothing where records are appended."""
+    if resource.write_disposition != "append":
+        return missing_rows(client, listing, columns)
+    return MissingRows(count_living(client, listing.resource, columns) if columns else 0, 0)
+
+
+def _may_delete(account: Account, resource: Resource) -> bool:
+    """Return whether a load deletes or flags anything, or ends a version, because the listing does not have it."""
+    settings = account.sync[resource.name]
+    return resource.write_disposition == "replace" or settings.deletes != "keep" or settings.history
+
+
+def _how(resource: Resource, listing: Spooled, blocked: Collection[str]) -> tuple[Spooled, WriteDisposition]:
+    """Return what is loaded of `listing`, and how."""
+    if resource.write_disposition == "append":
+        return listing, "append"
+    if resource.write_disposition == "merge" or resource.name not in blocked:
+        return listing.newest(), resource.write_disposition
+    return (listing.newest(), "merge") if resource.key else (listing.without_rows(), "append")
 
 
 def _record(
@@ -181,36 +222,59 @@ def _record(
 
 
 def _fingerprints(
-    client: SqlClientBase[Any], schema: Schema, resource: str, *, history: bool
+    client: SqlClientBase[Any], schema: Schema, listing: Spooled, *, history: bool
 ) -> dict[str, Fingerprint]:
-    tables = [resource, history_table(resource)] if history else [resource]
-    found = {table: fingerprint(client, table, list(schema.get_table_columns(table))) for table in tables}
+    tables = [listing.resource, history_table(listing.resource)] if history else [listing.resource]
+    found = {table: fingerprint(client, table, listing.key, list(schema.get_table_columns(table))) for table in tables}
     return {table: one for table, one in found.items() if one}
 
 
 def _source(
-    account: Account, listings: Sequence[Spooled], records: Sequence[ResourceLoad], moment: datetime
+    account: Account,
+    client: SqlClientBase[Any],
+    loads: Sequence[tuple[Spooled, WriteDisposition]],
+    records: Sequence[ResourceLoad],
+    moment: datetime,
 ) -> DltSource:
     @dlt.source(name=account.name)
     def source() -> list[DltResource]:
+        rows = [_rows(listing, disposition) for listing, disposition in loads]
         versions = [
-            history(one, column_hints(one.columns, one.types, one.key), moment)
-            for one in listings
-            if account.sync[one.resource].history
+            _versions(client, listing, disposition, moment)
+            for listing, disposition in loads
+            if account.sync[listing.resource].history
         ]
-        return [*map(_rows, listings), *versions, _rejected(listings), loads_resource(records)]
+        return [*rows, *versions, _rejected([listing for listing, _ in loads]), loads_resource(records)]
 
     return source()
 
 
-def _rows(listing: Spooled) -> DltResource:
-    return dlt.resource(
+def _rows(listing: Spooled, disposition: WriteDisposition) -> DltResource:
+    """Return the dlt resource of the rows of `listing`.
+
+    For dlt it is a merge in any case, because that is one transaction: its append and its replace are not.
+    """
+    rows = dlt.resource(
         listing.tables(),
         name=listing.resource,
-        primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
         columns={**column_hints(listing.columns, listing.types, listing.key), **deletion_hints()},
     )
+    hints: dict[str, Any] = {
+        "x-merge-destination-scope": _REPLACED[disposition],
+        "x-stage-data-deduplicated": disposition != "merge",
+    }
+    # Not in the write disposition, where a value that is None would leave what an earlier load said.
+    return rows.apply_hints(additional_table_hints=hints)
+
+
+def _versions(
+    client: SqlClientBase[Any], listing: Spooled, disposition: WriteDisposition, moment: datetime
+) -> DltResource:
+    """Return the dlt resource of the history of `listing`. What it does not have is for `apply_deletes` to end."""
+    key = key_sql(client, listing.key)
+    ends = _REPLACED[disposition] or f"({key}) IN (SELECT {key} FROM {{staging_table}})"
+    return history(listing, column_hints(listing.columns, listing.types, listing.key), moment, ends)
 
 
 def _rejected(listings: Sequence[Spooled]) -> DltResource:

@@ -14,6 +14,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource
 
+from crm_assets.load.deletes import table_columns
 from crm_assets.load.fingerprints import Fingerprint
 from crm_assets.models.columns import LOAD_ID
 
@@ -61,7 +62,7 @@ class ResourceLoad:
     """How long the listing had taken by then."""
     records: int
     rows_loaded: int
-    """Rows that it brought to the table, each `id` once."""
+    """Rows that it brought to the table, each key once."""
     rows_rejected: int
     rows_before: int
     """Rows in the table before the load, without those that were flagged as deleted."""
@@ -75,9 +76,9 @@ class ResourceLoad:
     """Whether a person allowed to delete more than `sync.delete_guard` does."""
     listing_is_short: bool
     """Whether the CRM said that it had more records than it listed."""
-    repeated_ids: Sequence[int]
-    moved_ids: Sequence[int]
-    """Identifiers that came more than once because the record was changed while the listing was read."""
+    repeated_ids: Sequence[int | str]
+    moved_ids: Sequence[int | str]
+    """Keys that came more than once because the record was changed while the listing was read."""
     fields: Mapping[str, Sequence[str]]
     """The JSON types in which each field of the CRM came, none for one that was always null."""
     rows_deleted: int | None = None
@@ -122,6 +123,20 @@ def complete_record(
         resource,
         resource,
     )
+
+
+def last_full_listings(client: Client) -> dict[str, datetime]:
+    """Return when each resource was last loaded from a whole listing; nothing without a record."""
+    table, own = (client.make_qualified_table_name(name) for name in (LOADS_TABLE, LOADS_TABLE_NAME))
+    load, since = map(client.escape_column_name, (LOAD_ID, "since"))
+    where = f"{load} IN (SELECT load_id FROM {own} WHERE status = 0)"
+    if "since" in table_columns(client, LOADS_TABLE):  # a table of an earlier version knows whole listings only
+        where += f" AND {since} IS NULL"
+    try:
+        rows = client.execute_sql(f"SELECT resource, max(loaded_at) FROM {table} WHERE {where} GROUP BY resource")
+    except DatabaseUndefinedRelation:
+        return {}
+    return {str(resource): moment for resource, moment in rows or ()}
 
 
 def read_loads(client: Client, limit: int) -> dict[str, list[ResourceLoad]]:

@@ -15,17 +15,19 @@ from crm_assets.extract.spool import COUNT, Spooled
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, VERSION, history_table
 
 
-def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime) -> DltResource:
-    """Return the dlt resource of the versions of `listing`. It ends those of changed records, and no others.
+def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime, ends: str) -> DltResource:
+    """Return the dlt resource of the versions of `listing`.
 
     Args:
         listing: a complete listing.
         columns: the hints of its columns.
         moment: when versions that are not the same any more ended, and the new ones began.
+        ends: SQL condition of the records whose versions end if the listing does not have them.
     """
     strategy: Any = {
         "disposition": "merge",
         "strategy": "scd2",
+        "destination_scope": ends,
         "validity_column_names": [VALID_FROM, VALID_TO],
         "row_version_column_name": VERSION,
         "boundary_timestamp": moment,
@@ -34,8 +36,8 @@ def history(listing: Spooled, columns: TTableSchemaColumns, moment: datetime) ->
         _versions(listing),
         name=history_table(listing.resource),
         write_disposition=strategy,
-        # With a merge key dlt ends no version of a record that is not in the listing: that is for `apply_deletes`.
-        columns={name: {**hint, "primary_key": False, "merge_key": name == "id"} for name, hint in columns.items()},
+        # An earlier version had a merge key, of which dlt says that it ignores it.
+        columns={name: {**hint, "primary_key": False, "merge_key": False} for name, hint in columns.items()},
     )
 
 

@@ -1,6 +1,6 @@
 """What stands in a table after a load."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.sql_client import SqlClientBase
 
+from crm_assets.load.key_sql import key_sql
 from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import LOAD_ID
 
@@ -30,7 +31,7 @@ class TableCounts:
 class TableFacts(TableCounts):
     """One table of the warehouse, looked at.
 
-    `preview` holds up to five rows, the smallest ids first, in the order of `preview_columns`.
+    `preview` holds up to five rows, the smallest keys first, in the order of `preview_columns`.
     """
 
     columns: TTableSchemaColumns
@@ -38,16 +39,19 @@ class TableFacts(TableCounts):
     preview: Sequence[Sequence[Any]]
 
 
-def facts(client: SqlClientBase[Any], schema: Schema, tables: Sequence[str], load_id: str) -> dict[str, TableFacts]:
-    """Return facts about `tables` after the load `load_id`, each in two queries."""
+def facts(
+    client: SqlClientBase[Any], schema: Schema, keys: Mapping[str, Sequence[str]], load_id: str
+) -> dict[str, TableFacts]:
+    """Return facts about the tables of `keys`, each with its key, after the load `load_id`, each in two queries."""
     found = {}
-    for table in tables:
+    for table, key in keys.items():
         qualified = client.make_qualified_table_name(table)
         columns = schema.get_table_columns(table)
         names = [name for name in columns if not name.startswith("_dlt")]
         selected = ", ".join(client.escape_column_name(name) for name in names)
         counts = table_counts(client, table, load_id)
-        preview = client.execute_sql(f"SELECT {selected} FROM {qualified} ORDER BY id LIMIT {_PREVIEWED}")
+        order = f"ORDER BY {key_sql(client, key)}" if key else ""
+        preview = client.execute_sql(f"SELECT {selected} FROM {qualified} {order} LIMIT {_PREVIEWED}")
         found[table] = TableFacts(
             **vars(counts),
             columns=columns,

@@ -13,9 +13,12 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
+from crm_assets.apis.api import Resource
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
+from crm_assets.extract.incremental import Start
 from crm_assets.load.column_types import with_types
+from crm_assets.load.incremental import listing_starts
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
@@ -64,6 +67,17 @@ class OpenWarehouse:
                 one.checkpoints.clear()
         complete = [one for one in typed if one.resource not in refused]
         return Listings(complete, {**listings.failed, **refused})
+
+    def listing_starts(self, resources: Sequence[Resource]) -> dict[str, Start]:
+        """Return from where each of `resources` is listed; see `incremental.listing_starts`.
+
+        Raises:
+            WarehouseError: the warehouse does not answer.
+        """
+        try:
+            return listing_starts(self.account, self.sql, resources)
+        except DatabaseException as error:
+            raise explained(error, self.account.dataset, nothing_changed=True) from error
 
     def load(self, fetched: Sequence[Fetched]) -> Loaded:
         """Load complete listings; see `load.load`. Nothing of them stays in the staging dataset."""

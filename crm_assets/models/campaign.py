@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import BigInt, Bool, Json, Record, Seconds, Text
 
 
-class Campaign(Record, resource="campaigns"):
+class Campaign(Record):
     """An automated campaign: what is sent to whom, and when."""
 
     preview: ClassVar[tuple[str, ...]] = ("name", "creatorName", "is_disabled", "created_time")

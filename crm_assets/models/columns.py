@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from crm_assets.models.record import DataType, Record, Reference, data_type_of, marks_of
+from crm_assets.models.record import BaseRecord, DataType, Reference, data_type_of, marks_of
 from crm_assets.models.values import CONVERT, DataTypeName
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Column:
 
 
 @cache
-def columns_of(model: type[Record]) -> tuple[Column, ...]:
-    """Return the columns that `model` declares, the primary key first."""
+def columns_of(model: type[BaseRecord]) -> tuple[Column, ...]:
+    """Return the columns that `model` declares, in its order."""
     return tuple(
         Column(
             name=column_name(field),
@@ -95,7 +95,10 @@ def variant_of(name: str) -> tuple[str, DataTypeName] | None:
 def column_hints(
     columns: Sequence[Column], undeclared: Mapping[str, DataTypeName], key: Collection[str]
 ) -> "TTableSchemaColumns":
-    """Return the hints for dlt of `columns`, and of the `undeclared` ones by their types; `key` is the primary key."""
+    """Return the hints for dlt of `columns`, and of the `undeclared` ones by their types; `key` is the primary key.
+
+    Each says whether it is of the key: dlt would go on with what an earlier load said.
+    """
     hints = dlt_columns(columns)
     hints |= {name: {"name": name, "data_type": kind, "nullable": True} for name, kind in undeclared.items()}
     return {
@@ -110,12 +113,9 @@ def deletion_hints() -> "TTableSchemaColumns":
 
 
 def _hint(column: Column) -> "TColumnSchema":
-    hint: TColumnSchema = {
+    return {
         "name": column.name,
         "data_type": column.data_type.name,
         "nullable": column.nullable,
         "description": column.description,
     }
-    if not column.nullable:
-        hint["primary_key"] = True
-    return hint

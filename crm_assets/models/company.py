@@ -5,7 +5,7 @@ from typing import ClassVar
 from crm_assets.models.person import Person
 
 
-class Company(Person, resource="companies"):
+class Company(Person):
     """A company in the CRM. Its name, address and web site are in `properties`."""
 
     preview: ClassVar[tuple[str, ...]] = (

@@ -8,7 +8,7 @@ from crm_assets.models.person import Person
 from crm_assets.models.record import CompanyId, Text
 
 
-class Contact(Person, resource="contacts"):
+class Contact(Person):
     """A person in the CRM. Names, e-mails and phones are in `properties`."""
 
     preview: ClassVar[tuple[str, ...]] = (

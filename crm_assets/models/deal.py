@@ -18,7 +18,7 @@ from crm_assets.models.record import (
 )
 
 
-class Deal(Record, resource="deals"):
+class Deal(Record):
     """A deal: something that may be sold, on its way through the milestones of a pipeline."""
 
     preview: ClassVar[tuple[str, ...]] = ("name", "milestone", "expected_value", "probability", "close_date")

@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import BigInt, Json, Record, Seconds, Size, Text
 
 
-class Document(Record, resource="documents"):
+class Document(Record):
     """A document that belongs to contacts or deals. The file itself stays where `url` says."""
 
     preview: ClassVar[tuple[str, ...]] = ("name", "doc_type", "size", "uploaded_time", "url")

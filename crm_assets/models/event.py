@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import Bool, Json, PlannedSeconds, Record, Seconds, Text
 
 
-class Event(Record, resource="events"):
+class Event(Record):
     """An appointment in the calendar of a user."""
 
     preview: ClassVar[tuple[str, ...]] = ("title", "start", "end")

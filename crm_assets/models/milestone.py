@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import Bool, Record, Text
 
 
-class Milestone(Record, resource="milestone"):
+class Milestone(Record):
     """A pipeline and its milestones: the track that deals move along."""
 
     preview: ClassVar[tuple[str, ...]] = ("name", "milestones")

@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import BigInt, ContactIds, Json, Record, Seconds, Text
 
 
-class Note(Record, resource="notes"):
+class Note(Record):
     """A note that a user wrote about contacts or deals."""
 
     preview: ClassVar[tuple[str, ...]] = ("subject", "description", "created_time")

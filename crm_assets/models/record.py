@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Unpack, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -50,6 +50,7 @@ Bool = Annotated[bool, DataType("bool")]
 Double = Annotated[float, DataType("double")]
 Seconds = Annotated[datetime, DataType("timestamp", "s")]
 Milliseconds = Annotated[datetime, DataType("timestamp", "ms")]
+Timestamp = Annotated[datetime, DataType("timestamp")]
 PlannedSeconds = Annotated[datetime, DataType("timestamp", "s"), Planned()]
 Percent = Annotated[int, DataType("bigint"), Limits(0, 100)]
 Size = Annotated[int, DataType("bigint"), Limits(0)]
@@ -63,28 +64,14 @@ Json = Annotated[Any, DataType("json")]
 """A nested value, of whatever shape the CRM sends."""
 
 
-MODELS: "dict[str, type[Record]]" = {}
-"""The model of each resource, by the resource's name. Complete once `crm_assets.models` is imported."""
-
-
-class Record(BaseModel):
-    """One record of a resource. Fields carry the CRM's own names; what is not declared is kept as sent.
-
-    A model says of which resource it is: `class Product(Record, resource="products")`.
-    """
+class BaseRecord(BaseModel):
+    """One record of a resource whose key is not `id`. Fields carry the CRM's own names; others are kept as sent."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
     preview: ClassVar[tuple[str, ...]] = ()
     """What a person would look at first: names of fields, or `field.part` for a part of a nested one, which is a key
     of an object or a name in a list of names and values."""
-
-    id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
-
-    def __init_subclass__(cls, *, resource: str | None = None, **options: Unpack[ConfigDict]) -> None:
-        super().__init_subclass__(**options)
-        if resource:
-            MODELS[resource] = cls
 
     @field_validator("*", mode="before")
     @classmethod
@@ -93,12 +80,18 @@ class Record(BaseModel):
         return value if value is None or data_type.name == "json" else CONVERT[data_type.name](value)
 
 
-def data_type_of(model: type[Record], field: str) -> DataType:
+class Record(BaseRecord):
+    """One record of a resource whose key is `id`, a number."""
+
+    id: BigInt = Field(description="Identifier that the CRM gave the record; never used twice in one resource.")
+
+
+def data_type_of(model: type[BaseRecord], field: str) -> DataType:
     """Return the column type that `model` declares for `field`."""
     return next(mark for mark in marks_of(model, field) if isinstance(mark, DataType))
 
 
-def marks_of(model: type[Record], field: str) -> list[Any]:
+def marks_of(model: type[BaseRecord], field: str) -> list[Any]:
     """Return all that `model` says about `field` beside its Python type."""
     info = model.model_fields[field]
     return [*info.metadata, *(mark for part in get_args(info.annotation) for mark in get_args(part)[1:])]

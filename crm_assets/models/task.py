@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import Bool, DealIds, Json, Percent, PlannedSeconds, Record, Seconds, Text
 
 
-class Task(Record, resource="tasks"):
+class Task(Record):
     """Something that a user has to do, by a day: a call, an e-mail, a meeting."""
 
     preview: ClassVar[tuple[str, ...]] = ("subject", "type", "status", "priority_type", "due")

@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import BigInt, Bool, ContactId, Email, Json, Milliseconds, Record, Text
 
 
-class Ticket(Record, resource="tickets"):
+class Ticket(Record):
     """A ticket of the help desk: a question or a problem that somebody sent in."""
 
     preview: ClassVar[tuple[str, ...]] = (

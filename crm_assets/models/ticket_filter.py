@@ -7,7 +7,7 @@ from pydantic import Field
 from crm_assets.models.record import BigInt, Bool, Json, Milliseconds, Record, Text
 
 
-class TicketFilter(Record, resource="ticket_filters"):
+class TicketFilter(Record):
     """A saved view of the help desk: which tickets it shows."""
 
     preview: ClassVar[tuple[str, ...]] = ("name", "is_default_filter", "updated_time")

@@ -83,7 +83,7 @@ class _Translator(DagsterDltTranslator):
                 skippable=True,
                 freshness_policy=freshness(self._crons[resource.cadence]),
                 metadata={
-                    "dagster/column_schema": declared_schema(resource.columns),
+                    "dagster/column_schema": declared_schema(resource),
                     "dagster/code_references": code_references(account, resource),
                     "endpoint": _endpoint(account, resource),
                 },

@@ -50,7 +50,8 @@ def evaluate(
     from crm_assets.load.resource_loads import read_loads
 
     loads = read_loads(warehouse.sql, LOADS)
-    probe = TableProbe(warehouse.sql, {name: found[0] for name, found in loads.items()})
+    primary_keys = {resource.name: resource.key for resource in account.resources}
+    probe = TableProbe(warehouse.sql, {name: found[0] for name, found in loads.items()}, primary_keys)
     for resource in account.resources:
         key = asset_key(account, resource.name)
         names = [name for name in checks_of(account, resource) if dg.AssetCheckKey(key, name) in keys]

@@ -10,8 +10,8 @@ import dagster as dg
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from crm_assets.account import Account
+from crm_assets.apis.api import Resource
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, column_name, variant_of
-from crm_assets.models.record import Record
 
 if TYPE_CHECKING:
     from crm_assets.extract.fetch import Fetched
@@ -37,10 +37,12 @@ def address(account: Account) -> dg.MetadataValue[str]:
     return dg.MetadataValue.url(account.crm.base_url) if account.crm.base_url else dg.MetadataValue.text("not set")
 
 
-def declared_schema(columns: Sequence[Column]) -> dg.TableSchema:
-    """Return `columns`, which a model declares, and those that each load adds, as Dagster shows them."""
+def declared_schema(resource: Resource) -> dg.TableSchema:
+    """Return the declared columns of `resource`, and those that each load adds, as Dagster shows them."""
     added = [dg.TableColumn(name, *facts) for name, facts in _ADDED.items()]
-    return dg.TableSchema([*table_schema(columns, unique="id").columns, *added])
+    is_unique = len(resource.key) == 1 and resource.write_disposition != "append"
+    declared = table_schema(resource.columns, unique=resource.key[0] if is_unique else "")
+    return dg.TableSchema([*declared.columns, *added])
 
 
 def table_schema(columns: Sequence[Column], unique: str = "") -> dg.TableSchema:
@@ -70,7 +72,7 @@ def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMet
 
 
 def materialization_metadata(
-    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", model: type[Record] | None, file: Path | None
+    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", resource: Resource, file: Path | None
 ) -> dict[str, Any]:
     """Return what one materialization says: what it brought, how that looks, where it is, and last what it cost.
 
@@ -78,7 +80,7 @@ def materialization_metadata(
     """
     spooled, missing = loaded.listings[fetched.resource], loaded.missing[fetched.resource]
     counts = {
-        "rows_new": spooled.rows - missing.known,
+        "rows_new": max(0, spooled.rows - missing.known),
         "rows_changed": loaded.changed.get(fetched.resource, 0),
         "rows_deleted": loaded.deleted[fetched.resource],
         "rows_missing": missing.missing,
@@ -90,7 +92,7 @@ def materialization_metadata(
         "dagster/row_count": table.rows,
         "rows_loaded": table.rows_of_load,
         **{name: count for name, count in counts.items() if count},
-        **_preview(table, model),
+        **_preview(table, resource),
         **table_location(table.name, file),
         "records": fetched.records,
         "pages": fetched.traffic.pages,
@@ -99,13 +101,13 @@ def materialization_metadata(
         "fetch_seconds": round(fetched.seconds, 3),
         "load_seconds": round(loaded.seconds, 3),
         "load_id": dg.MetadataValue.text(loaded.load_id),
-        **_undeclared_columns(spooled.columns, table.columns),
+        **_undeclared_columns(resource, table.columns),
     }
 
 
-def _undeclared_columns(declared_columns: Sequence[Column], columns: TTableSchemaColumns) -> dict[str, dg.TableSchema]:
+def _undeclared_columns(resource: Resource, columns: TTableSchemaColumns) -> dict[str, dg.TableSchema]:
     """Return the whole schema if there is more in the table than the asset's definition says, else nothing."""
-    declared = declared_schema(declared_columns)
+    declared = declared_schema(resource)
     names = {column.name for column in declared.columns}
     others = [
         dg.TableColumn(name, hint["data_type"] or "text", _undeclared(name))
@@ -120,12 +122,12 @@ def _undeclared(name: str) -> str:
     return f"Values of {variant[0]} that do not fit its type; it is NULL where this is not." if variant else _UNDECLARED
 
 
-def _preview(table: "TableFacts", model: type[Record] | None) -> dict[str, dg.TableMetadataValue]:
-    """Return some rows of `table`: of the columns that `model` chooses, or else of those that say something."""
+def _preview(table: "TableFacts", resource: Resource) -> dict[str, dg.TableMetadataValue]:
+    """Return some rows of `table`: of the columns that the model chooses, or else of those that say something."""
     if not table.preview:
         return {}
     rows = [dict(zip(table.preview_columns, row, strict=True)) for row in table.preview]
-    head, found = _chosen(rows, model) if model else ([], [])
+    head, found = _chosen(rows, resource)
     if not head:
         shown = _telling(table)[:_PREVIEW_COLUMNS]
         head = [table.preview_columns[index] for index in shown]
@@ -133,16 +135,17 @@ def _preview(table: "TableFacts", model: type[Record] | None) -> dict[str, dg.Ta
     return {"preview": row_table(head, found)}
 
 
-def _chosen(rows: Sequence[Mapping[str, Any]], model: type[Record]) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns that `model` chooses for a preview and that have a value in one of `rows`, after the id."""
+def _chosen(rows: Sequence[Mapping[str, Any]], resource: Resource) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns that the model chooses for a preview and that have a value in one of `rows`, after the key."""
     columns = {}
-    for chosen in model.preview:
+    for chosen in resource.model.preview if resource.model else ():
         field, _, part = chosen.partition(".")
         values = [row.get(column_name(field)) for row in rows]
         values = [_part(value, part) for value in values] if part else values
         if any(value not in (None, "") for value in values):
             columns[part or column_name(field)] = values
-    columns = {"id": [row["id"] for row in rows], **columns} if columns else {}
+    if columns:
+        columns = {**{name: [row[name] for row in rows] for name in resource.key}, **columns}
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,6 +11,7 @@ from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.errors import CrmAssetsError, DiskError, PartialSyncError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings, fetch
+from crm_assets.extract.incremental import Start
 from crm_assets.extract.progress import ProgressListener, listener_or_log
 from crm_assets.extract.working_directory import working_directory
 from crm_assets.load.table_locks import table_locks
@@ -51,8 +53,9 @@ def sync(
         warehouse.require_destination()
         listings = Listings()
         if wanted:
+            starts = _starts(account, wanted, warehouse, directory, listener)
             with crm_api.connect() as connection:
-                listings = fetch(account, wanted, connection, directory, listener)
+                listings = fetch(account, wanted, connection, directory, listener, starts)
         nothing_to_load = bool(wanted and not listings.complete)
         if not nothing_to_load or warehouse.exists():
             with _unless(nothing_to_load), warehouse.open(directory, listener.say, wait=not nothing_to_load) as opened:
@@ -68,6 +71,16 @@ def sync(
             raise problem
 
 
+def _starts(
+    account: Account, wanted: Sequence[Resource], warehouse: Warehouse, directory: Path, listener: ProgressListener
+) -> dict[str, Start]:
+    """Return where incremental listings begin; the warehouse is opened only if there may be some."""
+    if not warehouse.exists() or not any(one.incremental and account.sync[one.name].mode != "full" for one in wanted):
+        return {}
+    with warehouse.open(directory / "starts", listener.say) as opened:
+        return opened.listing_starts(wanted)
+
+
 def _unless(nothing_to_load: bool) -> AbstractContextManager[None]:
     """Let a warehouse that cannot be opened pass when nothing is to be loaded: why that is so is told instead."""
     return suppress(WarehouseError) if nothing_to_load else nullcontext()
@@ -77,10 +90,12 @@ def _materializations(
     context: dg.AssetExecutionContext, warehouse: "OpenWarehouse", fetched: Sequence[Fetched]
 ) -> Iterator[dg.MaterializeResult[None]]:
     loaded = warehouse.load(fetched)
-    tables = facts(warehouse.sql, loaded.schema, [one.resource for one in fetched], loaded.load_id)
+    resources = {one.resource: warehouse.account.resource(one.resource) for one in fetched}
+    keys = {name: resource.key for name, resource in resources.items()}
+    tables = facts(warehouse.sql, loaded.schema, keys, loaded.load_id)
     for one in fetched:
-        model = warehouse.account.resource(one.resource).model
-        metadata = materialization_metadata(one, loaded, tables[one.resource], model, warehouse.file)
+        resource = resources[one.resource]
+        metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse.file)
         yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
     for event in by_product_events(warehouse, loaded):
         context.log_event(event)

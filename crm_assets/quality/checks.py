@@ -1,6 +1,6 @@
 """The checks of one table: each looks at the context and says what it found."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,7 +52,12 @@ class CheckOutcome:
 
 
 Check = Callable[[CheckContext], CheckOutcome]
-_INTERRUPTED = "A load was interrupted while it wrote this table; the next one completes it."
+
+
+def _interrupted(context: CheckContext) -> str:
+    if context.resource.write_disposition == "append":
+        return "A load was interrupted after it had appended its rows. They stay, and the next one appends again."
+    return "A load was interrupted while it wrote this table; the next one completes it."
 
 
 def schema(context: CheckContext) -> CheckOutcome:
@@ -79,22 +84,22 @@ def nulls(context: CheckContext) -> CheckOutcome:
 
 
 def unique_id(context: CheckContext) -> CheckOutcome:
-    """Each id occurs in one row, and once in the last listing."""
-    repeated = context.stats.repeated
+    """Each id, which is the primary key, occurs in one row, and once in the last listing."""
+    repeated, key = context.stats.repeated, context.resource.key
     twice = list(context.loads[0].repeated_ids) if context.loads else []
     counts = {"repeated_rows": repeated, "repeated_in_listing": len(twice)}
     if repeated:
-        rows = context.probe.repeated_ids(context.resource.name)
-        listed = ", ".join(str(row[0]) for row in rows)
+        rows = context.probe.repeated_keys(context.resource)
+        listed = _listed(_id_of(key, row) for row in rows)
         return CheckOutcome(
             False,
             f"{counted(repeated, 'row repeats', 'rows repeat')} an id: {listed}.",
             counts=counts,
-            head=("id", "rows"),
+            head=(*key, "rows"),
             failed_rows=rows,
         )
     if twice:
-        listed = ", ".join(map(str, twice[:MAX_FAILED_ROWS]))
+        listed = _listed(map(str, twice[:MAX_FAILED_ROWS]))
         before = set(context.loads[1].repeated_ids) if len(context.loads) > 1 else set()
         # A record that comes to the front of a listing pushes another one to the next page: that is no defect.
         is_paging = context.resource.has_pages and not before & set(twice)
@@ -103,22 +108,33 @@ def unique_id(context: CheckContext) -> CheckOutcome:
             f"The last listing had {counted(len(twice), 'id')} more than once: {listed}. The table has each once.",
             "WARN" if is_paging else "ERROR",
             counts,
-            ("id",),
+            (", ".join(key),),
             [(one,) for one in twice[:MAX_FAILED_ROWS]],
         )
     moved = context.loads[0].moved_ids if context.loads else ()
     if moved:
-        listed = ", ".join(map(str, moved[:MAX_FAILED_ROWS]))
+        listed = _listed(map(str, moved[:MAX_FAILED_ROWS]))
         return CheckOutcome(
             False,
             f"{counted(len(moved), 'record')} changed while the listing was read, and came twice: {listed}. "
             "The table has the newest version.",
             "WARN",
             counts,
-            ("id",),
+            (", ".join(key),),
             [(one,) for one in moved[:MAX_FAILED_ROWS]],
         )
     return CheckOutcome(True, "Every id is unique.", counts=counts)
+
+
+def _id_of(key: Sequence[str], row: Sequence[Any]) -> str:
+    """Return the key with which `row` begins as a person reads it: its value, or `a=1, b=x`."""
+    values = [str(value) for value in row[: len(key)]]
+    return values[0] if len(key) == 1 else ", ".join(f"{name}={value}" for name, value in zip(key, values, strict=True))
+
+
+def _listed(ids: Iterable[str]) -> str:
+    found = list(dict.fromkeys(ids))
+    return ("; " if any(", " in one for one in found) else ", ").join(found)
 
 
 def drift(context: CheckContext) -> CheckOutcome:
@@ -188,17 +204,18 @@ def types(context: CheckContext) -> CheckOutcome:
     counts = {"values": sum(found.values()), "rows": stats.variant_rows, "share": round(share, 4), "limit": limit}
     if not found:
         return CheckOutcome(True, "Every value fits the type of its column.", "WARN", counts)
-    rows = {name: context.probe.variant_values(context.resource.name, name) for name in found}
-    listed = "; ".join(_of_other_type(name, found[name], rows[name]) for name in found)
+    key = context.resource.key
+    rows = {name: context.probe.variant_values(context.resource, name) for name in found}
+    listed = "; ".join(_of_other_type(name, found[name], key, rows[name]) for name in found)
     failed_rows = [(name, *row) for name in found for row in rows[name]][:MAX_FAILED_ROWS]
     severity: Severity = "ERROR" if share > limit else "WARN"
-    return CheckOutcome(False, f"{listed}.", severity, counts, ("column", "id", "value"), failed_rows)
+    return CheckOutcome(False, f"{listed}.", severity, counts, ("column", *key, "value"), failed_rows)
 
 
-def _of_other_type(variant: str, count: int, rows: Sequence[Sequence[Any]]) -> str:
+def _of_other_type(variant: str, count: int, key: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     column, data_type = variant_of(variant) or (variant, "text")
-    ids = ", ".join(str(row[0]) for row in rows)
-    return f"{column} is {data_type} in {counted(count, 'row')}, see {variant}: ids {ids}"
+    ids = f": ids {_listed(_id_of(key, row) for row in rows)}" if key else ""
+    return f"{column} is {data_type} in {counted(count, 'row')}, see {variant}{ids}"
 
 
 def row_count(context: CheckContext) -> CheckOutcome:
@@ -208,10 +225,12 @@ def row_count(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, f"{counted(rows, 'row')}; no load is recorded.", "WARN", {"rows": rows})
     last, *earlier = context.loads
     if last.deletes_blocked:
-        return _deletes_blocked(context.resource.name, last, rows)
+        return _deletes_blocked(context.resource, last, rows)
     left = last.rows_after or 0
     # The listing before is what counts: a loss that the next listing confirms is none any more.
-    before = earlier[0].records if earlier and not last.deletes_allowed else 0
+    # What is appended may be more at one time and less at another.
+    is_compared = context.resource.write_disposition != "append" and not last.deletes_allowed
+    before = earlier[0].records if earlier and is_compared else 0
     limit = context.settings.row_count_drop
     counts = {"rows": rows, "rows_after_load": left, "records": last.records, "records_before": before, "limit": limit}
     if loss := _loss(left, rows, limit):
@@ -228,12 +247,13 @@ def _loss(before: int, now: int, limit: float) -> Severity | None:
     return "WARN" if now < before * (1 - limit) else None
 
 
-def _deletes_blocked(resource: str, last: "ResourceLoad", rows: int) -> CheckOutcome:
+def _deletes_blocked(resource: Resource, last: "ResourceLoad", rows: int) -> CheckOutcome:
     why = "which is shorter than the CRM says" if last.listing_is_short else "more than sync.delete_guard allows"
     return CheckOutcome(
         False,
         f"{last.rows_missing:,} of {counted(last.rows_before, 'row')} not in the last listing, {why}: "
-        f"nothing was deleted. If that is right, allow it once: crm-assets sync {resource} --allow-deletes",
+        f"nothing was {'deleted' if resource.key else 'loaded'}. "
+        f"If that is right, allow it once: crm-assets sync {resource.name} --allow-deletes",
         "ERROR",
         {"rows": rows, "rows_missing": last.rows_missing, "rows_before": last.rows_before},
     )
@@ -246,7 +266,7 @@ def complete(context: CheckContext) -> CheckOutcome:
     last, stats = context.loads[0], context.stats
     counts = {"records": last.records, "rows_of_last_load": stats.of_last_load, "rows_loaded": last.rows_loaded}
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN", counts)
+        return CheckOutcome(False, _interrupted(context), "WARN", counts)
     if stats.of_last_load != last.rows_loaded:
         return CheckOutcome(
             False,
@@ -270,7 +290,7 @@ def unchanged(context: CheckContext) -> CheckOutcome:
     if last is None or last.fingerprints is None:
         return CheckOutcome(True, "The last load recorded no fingerprint.")
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN")
+        return CheckOutcome(False, _interrupted(context), "WARN")
     if not all(map(context.probe.is_comparable, last.fingerprints.values())):
         return CheckOutcome(True, "Not compared: another version of the warehouse wrote the last load's fingerprint.")
     changes = [context.probe.changes(table, left) for table, left in last.fingerprints.items()]
@@ -290,8 +310,8 @@ def unchanged(context: CheckContext) -> CheckOutcome:
 def history(context: CheckContext) -> CheckOutcome:
     """In the history, each row has one version that is valid now, and no two versions of a record overlap."""
     if context.was_interrupted:
-        return CheckOutcome(False, _INTERRUPTED, "WARN")
-    found, sql = context.probe.history_faults(context.resource.name)
+        return CheckOutcome(False, _interrupted(context), "WARN")
+    found, sql = context.probe.history_faults(context.resource)
     bad = {what: count for what, count in found.items() if count}
     if not bad:
         return CheckOutcome(True, "Each row has one current version.", counts=found, sql=sql)
@@ -306,13 +326,12 @@ def ranges(context: CheckContext) -> CheckOutcome:
     if not broken:
         return CheckOutcome(True, f"No row breaks any of {len(context.stats.conditions)} conditions.", "WARN", counts)
     failed_rows = [
-        (condition.name, *row)
-        for condition in broken
-        for row in context.probe.breaking(context.resource.name, condition)
+        (condition.name, *row) for condition in broken for row in context.probe.breaking(context.resource, condition)
     ][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{condition.name} in {counted(count, 'row')}" for condition, count in broken.items())
-    ids = ", ".join(dict.fromkeys(str(row[1]) for row in failed_rows))
-    return CheckOutcome(False, f"{listed}; ids {ids}.", "WARN", counts, ("condition", "id", "value"), failed_rows)
+    key = context.resource.key
+    ids = f"; ids {_listed(_id_of(key, row[1:]) for row in failed_rows)}" if key else ""
+    return CheckOutcome(False, f"{listed}{ids}.", "WARN", counts, ("condition", *key, "value"), failed_rows)
 
 
 def references(context: CheckContext) -> CheckOutcome:
@@ -327,8 +346,9 @@ def references(context: CheckContext) -> CheckOutcome:
         return CheckOutcome(True, f"At most {limit:.0%} of the references have no target.", "WARN", counts)
     failed_rows = [(name, *row) for name in bad for row in context.probe.lost(context.resource, name)][:MAX_FAILED_ROWS]
     listed = "; ".join(f"{lost:,} of {found[name][0]:,} in {name} have no target" for name, lost in bad.items())
-    ids = ", ".join(dict.fromkeys(str(row[2]) for row in failed_rows))
-    return CheckOutcome(False, f"{listed}: {ids}.", "WARN", counts, ("column", "id", "reference"), failed_rows)
+    ids = ", ".join(dict.fromkeys(str(row[-1]) for row in failed_rows))
+    head = ("column", *context.resource.key, "reference")
+    return CheckOutcome(False, f"{listed}: {ids}.", "WARN", counts, head, failed_rows)
 
 
 CHECKS: Mapping[str, Check] = {
@@ -380,6 +400,8 @@ def checks_of(account: Account, resource: Resource) -> list[str]:
         without.add("references")
     if not account.sync[resource.name].history:
         without.add("history")
+    if not resource.key or resource.write_disposition == "append":
+        without.add("unique_id")
     return [name for name in CHECKS if name not in without]
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crm_assets.apis.api import Resource
+from crm_assets.load.key_sql import key_sql
 from crm_assets.load.type_names import TYPE_NAMES, plain_type
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, variant_of
@@ -39,7 +40,7 @@ class TableStats:
     nulls: Mapping[str, int]
     """NULLs in each column that must have none."""
     repeated: int
-    """Rows whose id stands in another row too."""
+    """Rows whose key stands in another row too."""
     of_last_load: int
     newest_load: str | None
     """The latest load that wrote a row."""
@@ -79,13 +80,20 @@ class TableProbe:
     Args:
         client: a connection to the warehouse.
         last_loads: the last complete load of each resource.
+        keys: the key of each resource. One that is not among them has the key `id`.
     """
 
-    def __init__(self, client: "SqlClientBase[Any]", last_loads: "Mapping[str, ResourceLoad]") -> None:
+    def __init__(
+        self,
+        client: "SqlClientBase[Any]",
+        last_loads: "Mapping[str, ResourceLoad]",
+        keys: Mapping[str, Sequence[str]],
+    ) -> None:
         self._client = client
         self._quote = client.escape_column_name
         self._dataset = client.dataset_name
         self._last_loads = last_loads
+        self._keys = keys
 
     def _query(self, sql: str) -> Sequence[Sequence[Any]]:
         return self._client.execute_sql(sql) or []
@@ -96,7 +104,7 @@ class TableProbe:
         columns, columns_sql = self._columns(name), self._columns_sql(name)
         wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
         sound = [column for column in resource.columns if column.name not in wrong]
-        if "id" not in columns:
+        if not columns or not set(resource.key) <= set(columns):
             return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, None, {}, {}, 0, {}, "", columns_sql)
         expressions = self._expressions(resource, sound, columns)
         numbers = ",\n  ".join(expressions.values())
@@ -123,12 +131,12 @@ class TableProbe:
             columns_sql=columns_sql,
         )
 
-    def repeated_ids(self, resource: str) -> Sequence[Sequence[Any]]:
-        """Return up to ten ids that stand in more than one row, and in how many."""
-        identifier = self._quote("id")
+    def repeated_keys(self, resource: Resource) -> Sequence[Sequence[Any]]:
+        """Return up to ten keys that stand in more than one row, each followed by the number of rows."""
+        key = key_sql(self._client, resource.key)
         return self._query(
-            f"SELECT {identifier}, count(*) FROM {self._table(resource)} GROUP BY 1 HAVING count(*) > 1"
-            f" ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
+            f"SELECT {key}, count(*) FROM {self._table(resource.name)} GROUP BY {key} HAVING count(*) > 1"
+            f" ORDER BY {key} LIMIT {MAX_FAILED_ROWS}"
         )
 
     def rejected(self, resource: str, load_id: str) -> tuple[str, Sequence[Sequence[Any]]]:
@@ -140,27 +148,29 @@ class TableProbe:
         )
         return sql, self._query(sql)
 
-    def breaking(self, resource: str, condition: Condition) -> Sequence[Sequence[Any]]:
-        """Return id and value of up to ten rows that break `condition`."""
+    def breaking(self, resource: Resource, condition: Condition) -> Sequence[Sequence[Any]]:
+        """Return key and value of up to ten rows that break `condition`."""
+        shown = key_sql(self._client, [*resource.key, condition.column])
         return self._query(
-            f"SELECT {self._quote('id')}, {self._quote(condition.column)} FROM {self._table(resource)}"
-            f" WHERE {condition.sql(self._quote)} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
+            f"SELECT {shown} FROM {self._table(resource.name)}"
+            f" WHERE {condition.sql(self._quote)} ORDER BY {shown} LIMIT {MAX_FAILED_ROWS}"
         )
 
-    def variant_values(self, resource: str, column: str) -> Sequence[Sequence[Any]]:
-        """Return id and value of up to ten living rows that have a value in the variant column `column`."""
-        name, living = self._quote(column), self._living(self._columns(resource))
+    def variant_values(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
+        """Return key and value of up to ten living rows that have a value in the variant column `column`."""
+        shown, living = key_sql(self._client, [*resource.key, column]), self._living(self._columns(resource.name))
         return self._query(
-            f"SELECT {self._quote('id')}, {name} FROM {self._table(resource)}"
-            f" WHERE {name} IS NOT NULL AND {living} ORDER BY 1 LIMIT {MAX_FAILED_ROWS}"
+            f"SELECT {shown} FROM {self._table(resource.name)}"
+            f" WHERE {self._quote(column)} IS NOT NULL AND {living} ORDER BY {shown} LIMIT {MAX_FAILED_ROWS}"
         )
 
     def lost(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
-        """Return id and reference of up to ten rows whose `column` refers to nothing."""
+        """Return key and reference of up to ten rows whose `column` refers to nothing."""
         declared = next(one for one in resource.columns if one.name == column)
+        shown = "".join(f"{key}, " for key in self._key_aliases(resource))
         return self._query(
-            f"SELECT r.id, r.reference FROM ({self._references(resource.name, declared)}) r"
-            f" WHERE {self._leads_nowhere(declared)} ORDER BY 1, 2 LIMIT {MAX_FAILED_ROWS}"
+            f"SELECT {shown}reference FROM ({self._references(resource, declared)}) r"
+            f" WHERE {self._leads_nowhere(declared)} ORDER BY {shown}reference LIMIT {MAX_FAILED_ROWS}"
         )
 
     def is_comparable(self, left: "Fingerprint") -> bool:
@@ -178,43 +188,43 @@ class TableProbe:
             return Change(f"{table} is gone", 0)
         if missing := [name for name in left.columns if name not in columns]:
             return Change(f"{table} has no column {', '.join(missing)}", 0)
-        now = fingerprint(self._client, table, left.columns)
+        now = fingerprint(self._client, table, left.key, left.columns)
         if now is None or not (buckets := left.changed_buckets(now)):
             return None
         rows = left.changed_rows(now)
-        sql = f"SELECT * FROM {self._table(table)} WHERE {rows_in(buckets)}"
+        sql = f"SELECT * FROM {self._table(table)} WHERE {rows_in(self._client, left.key, buckets)}"
         return Change(f"at least {counted(rows, 'row')} of {table} changed, came or went", rows, sql)
 
-    def history_faults(self, resource: str) -> tuple[dict[str, int], str]:
+    def history_faults(self, resource: Resource) -> tuple[dict[str, int], str]:
         """Return how many records break what holds of every history, by what they break, and the query."""
-        name = history_table(resource)
+        name = history_table(resource.name)
         if not self._columns(name):
-            return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource)}")[0][0]}, ""
-        rows, versions = self._table(resource), self._table(name)
+            return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource.name)}")[0][0]}, ""
+        rows, versions, key = self._table(resource.name), self._table(name), key_sql(self._client, resource.key)
         begin, end, deleted_at, missing = map(self._quote, (VALID_FROM, VALID_TO, DELETED_AT, MISSING_SINCE))
-        living = f"SELECT id FROM {rows} WHERE {deleted_at} IS NULL"
-        current = f"SELECT id FROM {versions} WHERE {end} IS NULL"
-        window = f"OVER (PARTITION BY id ORDER BY {begin}, {end} NULLS LAST)"
+        living = f"SELECT {key} FROM {rows} WHERE {deleted_at} IS NULL"
+        current = f"SELECT {key} FROM {versions} WHERE {end} IS NULL"
+        window = f"OVER (PARTITION BY {key} ORDER BY {begin}, {end} NULLS LAST)"
         ordered = (
-            f"SELECT id, {begin} AS began, lag({end}) {window} AS ended, row_number() {window} AS place FROM {versions}"
+            f"SELECT {key}, {begin} AS _dlt_began, lag({end}) {window} AS _dlt_ended,"
+            f" row_number() {window} AS _dlt_place FROM {versions}"
         )
-        overlaps = "place > 1 AND (ended IS NULL OR ended > began)"
+        overlaps = "_dlt_place > 1 AND (_dlt_ended IS NULL OR _dlt_ended > _dlt_began)"
         queries = {
-            "have several current versions": f"SELECT id FROM ({current}) c GROUP BY id HAVING count(*) > 1",
-            "have no current version": f"{living} AND {missing} IS NULL AND id NOT IN ({current})",
-            "have a current version and no row": f"{current} AND id NOT IN ({living})",
-            "have versions that overlap": f"SELECT DISTINCT id FROM ({ordered}) v WHERE {overlaps}",
+            "have several current versions": f"SELECT {key} FROM ({current}) c GROUP BY {key} HAVING count(*) > 1",
+            "have no current version": f"{living} AND {missing} IS NULL AND ({key}) NOT IN ({current})",
+            "have a current version and no row": f"{current} AND ({key}) NOT IN ({living})",
+            "have versions that overlap": f"SELECT DISTINCT {key} FROM ({ordered}) v WHERE {overlaps}",
         }
         counts = ",\n  ".join(f"(SELECT count(*) FROM ({query}) q)" for query in queries.values())
         sql = f"SELECT\n  {counts}"
         return dict(zip(queries, self._query(sql)[0], strict=True)), sql
 
-    def _expressions(self, described: Resource, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
+    def _expressions(self, resource: Resource, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
         """Return the expression of each number that one row of the answer holds."""
-        resource, names = described.name, {column.name for column in sound}
-        last_load = self._last_loads.get(resource)
+        names = {column.name for column in sound}
+        last_load = self._last_loads.get(resource.name)
         latest = f"{self._quote(LOAD_ID)} = '{last_load.load_id}'" if last_load and LOAD_ID in columns else "1 = 0"
-        identifier = self._quote("id")
         living = self._living(columns)
         variants = list(filter(variant_of, columns))
         filled = " OR ".join(f"{self._quote(column)} IS NOT NULL" for column in variants)
@@ -223,16 +233,16 @@ class TableProbe:
             "living": f"count(*) FILTER (WHERE {living})",
             "variant_rows": f"count(*) FILTER (WHERE ({filled}) AND {living})" if variants else "0",
             **{column: f"count({self._quote(column)}) FILTER (WHERE {living})" for column in variants},
-            "repeated": f"count({identifier}) - count(DISTINCT {identifier})",
+            "repeated": self._repeated(resource.key),
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
             "newest_load": f"max({self._quote(LOAD_ID)})" if LOAD_ID in columns else "NULL",
             "reported_count": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
         }
-        for column in _required(described, sound, columns):
+        for column in _required(resource, sound, columns):
             expressions[f"null {column}"] = f"count(*) FILTER (WHERE {self._quote(column)} IS NULL)"
         for condition in conditions(sound):
             expressions[condition.name] = f"count(*) FILTER (WHERE {condition.sql(self._quote)})"
-        for column_name, declared in self._referring(resource, sound):
+        for column_name, declared in self._referring(resource.name, sound):
             references = self._references(resource, declared)
             expressions[f"all {column_name}"] = f"(SELECT count(*) FROM ({references}) r)"
             expressions[f"lost {column_name}"] = (
@@ -240,25 +250,47 @@ class TableProbe:
             )
         return expressions
 
+    def _repeated(self, key: Sequence[str]) -> str:
+        if not key:
+            return "0"
+        columns = key_sql(self._client, key)
+        if len(key) == 1:
+            return f"count({columns}) - count(DISTINCT {columns})"
+        whole = f"FILTER (WHERE {' AND '.join(f'{self._quote(name)} IS NOT NULL' for name in key)})"
+        return f"count(*) {whole} - count(DISTINCT ({columns})) {whole}"
+
     def _referring(self, resource: str, sound: Sequence[Column]) -> list[tuple[str, Column]]:
         return [
             (column.name, column)
             for column in sound
-            if column.reference and column.reference != resource and "id" in self._columns(column.reference)
+            if column.reference and column.reference != resource and self._can_be_referred_to(column.reference)
         ]
 
-    def _references(self, resource: str, column: Column) -> str:
-        identifier, name = self._quote("id"), self._quote(column.name)
+    def _can_be_referred_to(self, target: str) -> bool:
+        key = self._key(target)
+        return len(key) == 1 and key[0] in self._columns(target)
+
+    def _key(self, resource: str) -> Sequence[str]:
+        return self._keys.get(resource, ("id",))
+
+    def _key_aliases(self, resource: Resource) -> list[str]:
+        """Return what the columns of the key are called beside a reference."""
+        return [f"key_{place}" for place, _ in enumerate(resource.key)]
+
+    def _references(self, resource: Resource, column: Column) -> str:
+        name = self._quote(column.name)
+        aliases = self._key_aliases(resource)
+        key = "".join(f"{self._quote(one)} AS {alias}, " for one, alias in zip(resource.key, aliases, strict=True))
         text = f"CAST({name} AS VARCHAR)"
         if column.data_type.name == "json":
             # A list of ids as JSON text, taken apart without the JSON functions, which differ between warehouses.
             text = f"unnest(string_to_array(translate({text}, '[]\" ', ''), ','))"
-        could_know = self._could_be_known(resource, column.reference)
+        could_know = self._could_be_known(resource.name, column.reference)
         inner = (
-            f"SELECT {identifier} AS id, {text} AS reference FROM {self._table(resource)}"
+            f"SELECT {key}{text} AS reference FROM {self._table(resource.name)}"
             f" WHERE {name} IS NOT NULL AND {could_know}"
         )
-        return f"SELECT id, reference FROM ({inner}) i WHERE reference NOT IN ('', '0', 'null')"
+        return f"SELECT * FROM ({inner}) i WHERE reference NOT IN ('', '0', 'null')"
 
     def _could_be_known(self, resource: str, target: str | None) -> str:
         """Return the condition of the rows whose references the last listing of `target` could have known already."""
@@ -275,7 +307,8 @@ class TableProbe:
     def _leads_nowhere(self, column: Column) -> str:
         assert column.reference  # noqa: S101 - only referring columns come here
         target = self._table(column.reference)
-        return f"r.reference NOT IN (SELECT CAST({self._quote('id')} AS VARCHAR) FROM {target})"
+        [key] = self._key(column.reference)
+        return f"r.reference NOT IN (SELECT CAST({self._quote(key)} AS VARCHAR) FROM {target})"
 
     def _living(self, columns: Collection[str]) -> str:
         """Return the condition of the rows of a table with `columns` that are not flagged as deleted."""

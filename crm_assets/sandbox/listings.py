@@ -1,11 +1,11 @@
 """What the sandbox lists and how each listing pages: derived from the endpoint table, row by row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
-from crm_assets.apis.api_config import Endpoint
-from crm_assets.apis.v1 import V1
+from crm_assets.apis.api import load_api
 
 CURSOR_FIELD: Final = "cursor"
 """The field of a page's last record that says where the next page begins."""
@@ -34,26 +34,20 @@ class Listing:
 
 
 def _listings() -> list[Listing]:
-    defaults = V1["resource_defaults"]["endpoint"]
     listings = []
-    for number, row in enumerate(V1["resources"]):
-        endpoint: Endpoint = {**defaults, **row["endpoint"]}
-        paginator = endpoint["paginator"]
-        listing = Listing(row["name"], endpoint["path"], endpoint["data_selector"])
-        if paginator["type"] == "cursor":
+    for number, resource in enumerate(API.resources):
+        endpoint: Mapping[str, Any] = resource.endpoint
+        listing = Listing(resource.name, endpoint["path"], endpoint["data_selector"])
+        if paginator := endpoint.get("paginator"):
             at_end = (ABSENT, None, "")[number % 3]
-            listing = Listing(
-                listing.resource,
-                listing.path,
-                listing.selector,
-                paginator["cursor_param"],
-                paginator["limit"],
-                at_end,
-            )
+            listing = replace(listing, cursor_param=paginator["cursor_param"], limit=paginator["limit"], at_end=at_end)
         listings.append(listing)
     return listings
 
 
+API: Final = load_api("v1", Path())
+MODELS: Final = {resource.name: resource.model for resource in API.resources if resource.model}
+"""The model of each resource."""
 LISTINGS: Final = {listing.resource: listing for listing in _listings()}
 """Every listing, by resource, in the table's order."""
 BY_PATH: Final = {listing.path: listing for listing in LISTINGS.values()}

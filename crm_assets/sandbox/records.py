@@ -11,11 +11,11 @@ from functools import cache, partial
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
-from crm_assets.models import MODELS
 from crm_assets.models.record import Contains, Limits, Planned, Reference, data_type_of, marks_of
 from crm_assets.models.values import to_timestamp
 from crm_assets.sandbox.details import DETAILS, mention, title_of
 from crm_assets.sandbox.draft import Draft
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.words import UNDECLARED, WORDS
 
 Fill = Callable[[Draft], Any]

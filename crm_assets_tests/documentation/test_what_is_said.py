@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import typer.main
 
-from crm_assets.apis.v1 import CURSOR
 from crm_assets.cli.main import app
 from crm_assets.project import ROOT
 from crm_assets.settings import (
@@ -41,7 +40,7 @@ IN_WORDS = {
     "sources.crm.cadences": "the API's",
     "sources.crm.data_dir": "`data/`",
     "sources.crm.key_prefix": "the account's name",
-    "sources.crm.page_size": str(CURSOR["limit"]),
+    "sources.crm.page_size": "the API's limit",
     "sources.crm.resources": "all",
     "automation.watch": "all",
 }

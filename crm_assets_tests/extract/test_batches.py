@@ -78,7 +78,7 @@ def test_a_field_named_like_one_of_dlts_own_columns_gets_another_name() -> None:
         ({"id": None}, None, "id is missing"),
         ({"id": ""}, "", "id is missing"),
         ({"id": "abc"}, "abc", "id: 'abc' is not a whole number"),
-        ({"id": {"a": 1}, "close_date": "soon"}, "{'a': 1}", "id: {'a': 1} is not a whole number"),
+        ({"id": {"a": 1}, "close_date": "soon"}, '{"a":1}', "id: {'a': 1} is not a whole number"),
         (["not", "a", "record"], None, "is not a JSON object"),
         (None, None, "is not a JSON object"),
     ],
@@ -86,7 +86,8 @@ def test_a_field_named_like_one_of_dlts_own_columns_gets_another_name() -> None:
 def test_a_record_that_cannot_be_a_row_is_kept_whole_with_the_reason_and_the_rest_passes(
     record: Any, record_id: str | None, reason: str
 ) -> None:
-    batch, rejected = Batcher("deals", RESOURCES["deals"].columns).batch([{"id": 1}, record, {"id": "2"}])
+    batcher = Batcher("deals", RESOURCES["deals"].columns, key=("id",))
+    batch, rejected = batcher.batch([{"id": 1}, record, {"id": "2"}])
     assert batch.column("id").to_pylist() == [1, 2]
     assert [(one.resource, one.record_id, one.reason) for one in rejected] == [("deals", record_id, reason)]
     assert orjson.loads(rejected[0].record) == record

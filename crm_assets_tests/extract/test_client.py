@@ -148,8 +148,8 @@ def test_a_cursor_on_a_single_page_listing_is_an_error(read: Read, sandbox: Sand
 def test_a_retry_after_that_is_over_does_not_shorten_the_backoff(
     connection: Connection, sandbox: Sandbox, retry_after: str
 ) -> None:
-    patient: ErrorHandler = {**RESOURCES["notes"].endpoint["error_handler"], "backoff_factor": 0.3}
-    notes = replace(RESOURCES["notes"], endpoint={**RESOURCES["notes"].endpoint, "error_handler": patient})
+    patient: ErrorHandler = {**RESOURCES["notes"].error_handler, "backoff_factor": 0.3}
+    notes = replace(RESOURCES["notes"], endpoint={**RESOURCES["notes"].endpoint, "error_handler": {**patient}})
     sandbox.fault(Fault("notes", "status", times=2, status=429, retry_after=retry_after))
     started = monotonic()
     list(read_pages(notes, connection, Traffic()))

@@ -13,8 +13,8 @@ from crm_assets.errors import DiskError
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.fetch import Listings, fetch
 from crm_assets.extract.progress import ProgressListener, Reading, listener_or_log, listening, log_listener
-from crm_assets.models import MODELS
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import RESOURCES, SMALL, an_account
 

@@ -18,12 +18,11 @@ import pytest
 
 from crm_assets.errors import CrmUnavailable, UnexpectedResponse, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
-from crm_assets.extract.connection import Connection
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import RESOURCES, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import RESOURCES, Materialize, Warehouse, connection_to, failure_of
 from crm_assets_tests.trickling import trickling
 
 
@@ -77,7 +76,7 @@ def read(tmp_path: Path) -> Read:
     """Read notes from an address, and raise what the project says of it."""
 
     def attempt(url: str, **limits: Any) -> Spooled:
-        connection = replace(Connection(url, "me@example.com", "s3cr3t"), **limits)
+        connection = replace(connection_to(url, "me@example.com", "s3cr3t"), **limits)
         options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", connection.source_id, 0.0))
         try:
             return ListingReader(RESOURCES["notes"], connection, options, print).read()

@@ -22,9 +22,20 @@ from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL, RESOURCES, SMALL, Command, Materialize, Warehouse
+from crm_assets_tests.conftest import (
+    API_KEY,
+    COMMAND,
+    EMAIL,
+    RESOURCES,
+    SMALL,
+    Command,
+    Materialize,
+    Warehouse,
+    connection_to,
+)
 
 Read = Callable[..., Spooled]
+ANOTHER_LOGIN = connection_to("http://unused", "another@example.com").values
 
 
 class Reading:
@@ -128,7 +139,7 @@ def test_a_second_break_goes_on_from_there(contacts: Reading, sandbox: Sandbox) 
     assert [line.split()[6] for line in contacts.said] == ["100", "200"]
 
 
-@pytest.mark.parametrize("changes", [{"within": 0.0}, {"page_size": 50}, {"email": "another@example.com"}])
+@pytest.mark.parametrize("changes", [{"within": 0.0}, {"page_size": 50}, {"values": ANOTHER_LOGIN}])
 def test_a_listing_that_is_too_old_or_another_one_is_read_from_the_beginning(
     contacts: Reading, sandbox: Sandbox, changes: dict[str, Any]
 ) -> None:

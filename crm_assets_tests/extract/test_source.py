@@ -67,7 +67,7 @@ def test_a_resource_that_fails_says_why_through_dlt(sandbox: Sandbox, tmp_path: 
 
 
 def test_an_unknown_api_or_resource_is_refused(sandbox: Sandbox) -> None:
-    with pytest.raises(ApiConfigError, match=r"There is no API called 'v9'\. Known: v1"):
+    with pytest.raises(ApiConfigError, match=r"There is no API called 'v9'\. Name one"):
         crm_source(base_url=sandbox.base_url, api="v9")
     with pytest.raises(ApiConfigError, match="Unknown resource: leads"):
         crm_source(base_url=sandbox.base_url, resources=["leads"])

@@ -11,13 +11,13 @@ from pydantic import Field
 from crm_assets.account import Account
 from crm_assets.definitions import defs
 from crm_assets.extract.spool import Spooled
-from crm_assets.models import MODELS
 from crm_assets.models.columns import column_name, columns_of
 from crm_assets.models.kinds import kind_of, least_type
 from crm_assets.models.record import BigInt, Text
 from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import (
     API_KEY,

@@ -7,13 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from crm_assets.apis.v1 import V1
 from crm_assets.definitions import defs
 from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.orchestration.freshness import longest_span
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.schedules import crons
-from crm_assets_tests.conftest import an_account
+from crm_assets_tests.conftest import V1, an_account
 
 FREQUENT = {"contacts", "companies", "deals", "notes", "tasks", "events", "tickets"}
 DAILY = {"milestone", "campaigns", "documents", "ticket_filters"}

@@ -10,12 +10,12 @@ import pytest
 
 from crm_assets.account import Account
 from crm_assets.definitions import defs
-from crm_assets.models import MODELS
 from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.keys import api_resource, asset_key
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.sensors.changes import look_for_changes
 from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import RESOURCES, Materialize, an_account
 

@@ -9,11 +9,11 @@ import pytest
 
 from crm_assets.errors import CrmUnavailable, SettingError
 from crm_assets.extract.probe import Probe
-from crm_assets.models import MODELS
 from crm_assets.models.columns import columns_of
 from crm_assets.orchestration import build_defs, last_ping
 from crm_assets.orchestration.keys import api_asset_key, asset_key
 from crm_assets.orchestration.last_ping import record_ping
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import EMAIL, Materialize, Warehouse, an_account, run_assets
 

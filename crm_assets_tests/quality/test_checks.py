@@ -13,12 +13,12 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.definitions import defs
 from crm_assets.load.warehouse import open_warehouse
-from crm_assets.models import MODELS
 from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.quality.checks import CHECKS, checks_of
 from crm_assets.quality.table_probe import TableProbe
+from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import (
     API_KEY,
@@ -527,7 +527,7 @@ class _Recorded(TableProbe):
     """A probe that remembers its queries."""
 
     def __init__(self, client: SqlClientBase[Any]) -> None:
-        super().__init__(client, {})
+        super().__init__(client, {}, {})
         self.queries: list[str] = []
 
     def _query(self, sql: str) -> Sequence[Sequence[Any]]:

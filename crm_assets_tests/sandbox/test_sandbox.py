@@ -15,13 +15,12 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from crm_assets.models import MODELS
 from crm_assets.models.columns import columns_of
 from crm_assets.sandbox.crm import UnknownRecord
 from crm_assets.sandbox.draft import NOW
 from crm_assets.sandbox.fault_kinds import KINDS
 from crm_assets.sandbox.faults import Fault
-from crm_assets.sandbox.listings import ABSENT, DEFAULT_COUNTS, LISTINGS
+from crm_assets.sandbox.listings import ABSENT, DEFAULT_COUNTS, LISTINGS, MODELS
 from crm_assets.sandbox.process import SandboxFailed, sandbox_process
 from crm_assets.sandbox.records import World
 from crm_assets.sandbox.server import API_KEY, EMAIL, Sandbox

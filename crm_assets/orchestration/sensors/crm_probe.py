@@ -51,7 +51,7 @@ def probe(crm_api: CrmApi, names: Sequence[str], tick_seconds: float = TICK_SECO
     probes: list[Probe] = []
     with crm_api.connect() as connection, _briefly(connection, tick_seconds) as brief:
         try:
-            for one in probe_resources(resources, brief):
+            for one in probe_resources(resources, brief, crm_api.account.api):
                 probes.append(one)
                 if refuses_login(one):
                     break

@@ -1,0 +1,187 @@
+"""Read a resource for each record of its parent, several requests at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import quote
+
+from dlt.common import jsonpath
+from dlt.sources.helpers.rest_client.client import RESTClient
+from dlt.sources.rest_api.config_setup import build_parent_record, create_response_hooks, expand_placeholders
+from requests import Response
+
+from crm_assets.apis.api import Resource
+from crm_assets.apis.expressions import placeholders_of
+from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, own_error
+from crm_assets.extract.client import CrmSession
+from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.pages import Guard, page_of, processed, redacted_error
+from crm_assets.extract.paginators import ListingPaginator, paginator_of
+from crm_assets.extract.parents import Parent
+from crm_assets.extract.rest_api import request_of, response_actions
+
+_AHEAD = 4
+"""Parents per thread that wait to be read, or to be taken."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The records of all children of one parent."""
+
+    parent: Parent
+    records: list[Any]
+
+
+def read_families(
+    resource: Resource, connection: Connection, traffic: Traffic, parents: Iterator[Parent]
+) -> Iterator[Family]:
+    """Yield the records of `resource` for each of `parents`, in the order in which they come.
+
+    Args:
+        resource: what is listed; it has a parent.
+        connection: address, login, limits, and how many requests are sent at once.
+        traffic: where the cost is counted.
+        parents: for whom.
+
+    Raises:
+        CrmError: the children of one parent could not be read; names it. Nothing more is requested then.
+        Cancelled: somebody ended the run.
+    """
+    tasks: SimpleQueue[Parent | None] = SimpleQueue()
+    outcomes: SimpleQueue[Family | CrmAssetsError] = SimpleQueue()
+    given_up = Event()
+    workers = [_Worker(resource, connection, traffic, tasks, outcomes, given_up) for _ in range(connection.concurrency)]
+    for worker in workers:
+        worker.start()
+    waiting = 0
+    try:
+        for parent in parents:
+            tasks.put(parent)
+            waiting += 1
+            while waiting and (waiting >= _AHEAD * len(workers) or not outcomes.empty()):
+                yield _family(outcomes.get())
+                waiting -= 1
+        while waiting:
+            yield _family(outcomes.get())
+            waiting -= 1
+    finally:
+        given_up.set()
+        for _ in workers:
+            tasks.put(None)
+
+
+def _family(outcome: Family | CrmAssetsError) -> Family:
+    if isinstance(outcome, CrmAssetsError):
+        raise outcome
+    return outcome
+
+
+class _Client(RESTClient):
+    """dlt's client, but that it does not parse anew, for each response, the selector that it finds."""
+
+    def detect_data_selector(self, response: Response) -> Any:
+        """Return where the records are in `response`."""
+        return _compiled(super().detect_data_selector(response))
+
+
+_compiled = cache(jsonpath.compile_path)
+
+
+class ChildReader:
+    """Reads the children of one parent at a time, over the connection of `session`."""
+
+    def __init__(self, resource: Resource, connection: Connection, session: CrmSession) -> None:
+        self._resource = resource
+        self._connection = connection
+        headers = connection.resolve(connection.headers)
+        self._client = _Client(connection.base_url, headers, session=session)
+        self._request = request_of(resource, connection)
+        self._placeholders = placeholders_of(resource.endpoint)
+        selector = resource.endpoint.get("data_selector")
+        self._selector = jsonpath.compile_path(selector) if selector else None
+
+    def read(self, parent: Parent) -> list[Any]:
+        """Return the records of all children of `parent`.
+
+        Raises:
+            CrmError: they could not be read; names the parent.
+            Cancelled: somebody ended the run.
+        """
+        try:
+            return self._records(parent)
+        except Exception as error:
+            raise self._named(own_error(error, self._resource.name), parent) from None
+
+    def _records(self, parent: Parent) -> list[Any]:
+        guard = Guard(self._resource.name, self._connection)
+        inherited = build_parent_record(dict(parent), str(self._resource.parent), [*self._resource.include_from_parent])
+        records: list[Any] = []
+        for data in self._client.paginate(
+            **self._request_for(parent),
+            paginator=ListingPaginator(self._resource.name, paginator_of(self._resource, self._connection.page_size)),
+            data_selector=self._selector,
+            hooks=create_response_hooks(response_actions(self._resource, self._connection)),
+        ):
+            page = page_of(data)
+            guard.check(page)
+            if self._connection.cancelled.is_set():
+                raise Cancelled(f"{self._resource.name}: reading was cancelled.")
+            records += page.records
+        for record in records:
+            if inherited and isinstance(record, dict):
+                record.update(inherited)
+        return processed(records, self._resource.processing_steps)
+
+    def _request_for(self, parent: Parent) -> dict[str, Any]:
+        """Return the request for the children of `parent`, its values put in as dlt does."""
+        values = {name: parent[field] for name, field in self._placeholders.items()}
+        in_path = {name: quote(str(value), safe="/:@") for name, value in values.items()}
+        given = dict(self._request)
+        if "params" in given:
+            given["params"] = {name: value for name, value in given["params"].items() if name not in values}
+        return {
+            word: expand_placeholders(value, in_path if word == "path" else values, preserve_value_type=word == "json")
+            for word, value in given.items()
+        }
+
+    def _named(self, error: CrmAssetsError, parent: Parent) -> CrmAssetsError:
+        """Return `error` with the parent at which it came up."""
+        error = redacted_error(error, self._connection)
+        if not isinstance(error, CrmError):
+            return error
+        of = ", ".join(f"{name} {value}" for name, value in parent.items())
+        why = f"of {self._resource.parent} with {of}: {error.why}"
+        return type(error)(error.resource, why, error.advice, status=error.status)
+
+
+class _Worker(Thread):
+    """Reads the children of one parent after the other, over a connection of its own."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        connection: Connection,
+        traffic: Traffic,
+        tasks: "SimpleQueue[Parent | None]",
+        outcomes: "SimpleQueue[Family | CrmAssetsError]",
+        given_up: Event,
+    ) -> None:
+        super().__init__(name=f"fetch-{resource.name}", daemon=True)
+        self._resource = resource
+        self._connection = connection
+        self._traffic = traffic
+        self._tasks = tasks
+        self._outcomes = outcomes
+        self._given_up = given_up
+
+    def run(self) -> None:
+        with CrmSession(self._resource, self._connection, self._traffic) as session:
+            reader = ChildReader(self._resource, self._connection, session)
+            while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
+                try:
+                    self._outcomes.put(Family(parent, reader.read(parent)))
+                except CrmAssetsError as error:
+                    self._outcomes.put(error)

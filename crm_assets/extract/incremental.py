@@ -1,0 +1,100 @@
+"""What an incremental listing asks for: only the records that changed since the newest one in the warehouse."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import Endpoint, Incremental
+from crm_assets.apis.expressions import EXPANDED
+from crm_assets.models.values import MILLISECONDS_FROM
+
+_EXPRESSION = re.compile(r"\{incremental\.(start_value|last_value|initial_value|end_value)\}")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an incremental listing begins."""
+
+    value: Any
+    """What the CRM is asked with; None where it is the parent that is asked for what is new."""
+    text: str
+    """The same for a reader."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def start_value(incremental: Incremental, newest: Any, look_back: float) -> Any:
+    """Return the value from which an incremental listing is asked for, written like the `initial_value`.
+
+    Args:
+        incremental: what the configuration says.
+        newest: the newest value in the warehouse.
+        look_back: seconds by which it begins earlier, for a time; what `lag` says goes before it.
+    """
+    lag = incremental.get("lag")
+    if isinstance(newest, datetime):
+        return _written(newest - timedelta(seconds=look_back if lag is None else lag), incremental.get("initial_value"))
+    return newest - lag if lag and isinstance(newest, int | float) else newest
+
+
+def _written(moment: datetime, like: Any) -> Any:
+    """Return `moment` as `like` is written: a number of seconds or milliseconds, a date, or a time in ISO 8601."""
+    moment = moment.astimezone(UTC)
+    match like:
+        case bool() | None:
+            pass
+        case int() | float():
+            return int(moment.timestamp() * (1000 if abs(like) >= MILLISECONDS_FROM else 1))
+        case str() if len(like) == len("2024-01-01"):
+            return moment.date().isoformat()
+        case datetime():
+            return moment
+        case date():
+            return moment.date()
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def with_start(resource: Resource, start: Any = None) -> Resource:
+    """Return `resource` as it is asked for from `start` on; for None from its `initial_value`, for a full listing.
+
+    What the configuration says of `incremental` is then in its parameters, path and body.
+    """
+    incremental = resource.incremental
+    if incremental is None:
+        return resource
+    convert = incremental.get("convert") or (lambda value: value)
+    begin = incremental.get("initial_value") if start is None else start
+    given = {
+        "start_value": begin,
+        "last_value": begin,
+        "initial_value": incremental.get("initial_value"),
+        "end_value": incremental.get("end_value"),
+    }
+    values = {name: None if value is None else convert(value) for name, value in given.items()}
+    endpoint: dict[str, Any] = {
+        word: _expanded(value, values) if word in EXPANDED else value
+        for word, value in resource.endpoint.items()
+        if word != "incremental"
+    }
+    params = {name: value for name, value in endpoint.get("params", {}).items() if not _is_incremental(value)}
+    asked = {incremental.get("start_param"): values["start_value"], incremental.get("end_param"): values["end_value"]}
+    params |= {name: value for name, value in asked.items() if name and value is not None}
+    return replace(resource, endpoint=cast(Endpoint, {**endpoint, "params": params}))
+
+
+def _expanded(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        if whole := _EXPRESSION.fullmatch(value):
+            return values[whole[1]]
+        return _EXPRESSION.sub(lambda match: str(values[match[1]]), value)
+    if isinstance(value, Mapping):
+        return {_expanded(key, values): _expanded(inner, values) for key, inner in value.items()}
+    return [_expanded(inner, values) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _is_incremental(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("type") == "incremental"

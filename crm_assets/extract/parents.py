@@ -1,0 +1,188 @@
+"""The records of a parent, listed once per run, for all resources that are requested for each of them."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from threading import Condition
+from typing import Any
+
+import orjson
+from dlt.common import jsonpath
+
+from crm_assets.apis.api import Resource
+from crm_assets.apis.expressions import parents_of
+from crm_assets.errors import CrmAssetsError, UnexpectedResponse
+
+_ABSENT = object()
+Parent = Mapping[str, Any]
+"""What the children need of one record: the values of some fields, by the field's name or path."""
+
+
+def fields_for(children: Sequence[Resource]) -> tuple[str, ...]:
+    """Return the fields of a parent's record that `children`, which all have that parent, need."""
+    names = [name for one in children for fields in parents_of(one.endpoint).values() for name in fields]
+    names += [name for one in children for name in one.include_from_parent]
+    return tuple(dict.fromkeys(names))
+
+
+def parent_of(resource: str, record: Any, fields: Sequence[str]) -> Parent | None:
+    """Return what children need of one record; None for one that has null in a field, and so no children.
+
+    Args:
+        resource: name of the resource that lists the record.
+        record: as the CRM sent it.
+        fields: what the children need; see `fields_for`.
+
+    Raises:
+        UnexpectedResponse: it lacks a field.
+    """
+    if not isinstance(record, dict):
+        return None
+    found = {name: next(iter(jsonpath.find_values(_compiled(name), record)), _ABSENT) for name in fields}
+    if absent := [name for name, value in found.items() if value is _ABSENT]:
+        raise UnexpectedResponse(
+            resource,
+            f"a record has no field {', '.join(absent)}, with which its children are requested",
+            f"Check the expressions {{resources.{resource}...}} in the API's configuration. "
+            f"The record has: {', '.join(record)}.",
+        )
+    return None if None in found.values() else found
+
+
+_compiled = cache(jsonpath.compile_path)
+
+
+class DoneParents:
+    """The parents whose children are on disk, so that another attempt does not ask for them again.
+
+    Args:
+        path: file that names them, a line each.
+        size: how many bytes of it count.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._path = path
+        path.touch()
+        os.truncate(path, size)
+        self._bytes = size
+        self._seen = {hash(line) for line in path.read_bytes().splitlines()}
+        self._new: list[bytes] = []
+        self._count = len(self._seen)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def missing(self, parents: Iterable[Parent]) -> Iterator[Parent]:
+        """Yield those of `parents` that are not done, each once, however often it was listed."""
+        for parent in parents:
+            key = hash(_line(parent))
+            if key not in self._seen:
+                self._seen.add(key)
+                yield parent
+
+    def add(self, parent: Parent) -> None:
+        """Take note of one more."""
+        self._new.append(_line(parent))
+        self._count += 1
+
+    def write(self) -> int:
+        """Write the new ones to disk; return how many bytes of the file count."""
+        lines = b"".join(line + b"\n" for line in self._new)
+        with self._path.open("ab") as file:
+            file.write(lines)
+        self._bytes += len(lines)
+        self._new.clear()
+        return self._bytes
+
+
+def _line(parent: Parent) -> bytes:
+    return orjson.dumps(parent, option=orjson.OPT_SORT_KEYS)
+
+
+class ParentRecords:
+    """Records of one resource on disk, read by any number of threads while one of them still writes.
+
+    Args:
+        resource: name of the resource.
+        children: the resources that are requested for each of its records.
+    """
+
+    def __init__(self, resource: str, children: Sequence[Resource]) -> None:
+        self.resource = resource
+        self._fields = fields_for(children)
+        self._changed = Condition()
+        self._path = Path()
+        self._attempt = 0
+        self._bytes = 0
+        self._count = 0
+        self._error: CrmAssetsError | None = None
+        self._is_complete = False
+
+    @property
+    def total(self) -> int | None:
+        """How many records there are; None while that is not known."""
+        return self._count if self._is_complete else None
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of the file count so far."""
+        return self._bytes
+
+    def begin(self, folder: Path, size: int = 0) -> None:
+        """Write into `folder` from now on, after the first `size` bytes of what an earlier attempt has left there."""
+        path = folder / f"{self.resource}.parents"
+        path.touch()
+        os.truncate(path, size)
+        with path.open("rb") as file:
+            count = sum(1 for _ in file)
+        with self._changed:
+            self._path, self._bytes, self._count = path, size, count
+            self._attempt += 1
+            self._changed.notify_all()
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Append what the children need of `records`."""
+        try:
+            needed = [one for record in records if (one := parent_of(self.resource, record, self._fields))]
+        except CrmAssetsError as error:  # a fault of the children's configuration: the listing itself goes on
+            self.finish(error)
+            return
+        lines = b"".join(orjson.dumps(one) + b"\n" for one in needed)
+        with self._path.open("ab") as file:
+            file.write(lines)
+        with self._changed:
+            self._bytes += len(lines)
+            self._count += len(needed)
+            self._changed.notify_all()
+
+    def finish(self, error: CrmAssetsError | None = None) -> None:
+        """Say that there are no more, or that they could not be listed."""
+        with self._changed:
+            self._error = self._error or error
+            self._is_complete = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[Parent]:
+        """Yield the records as they come; again from the first one where the listing began anew.
+
+        Raises:
+            CrmAssetsError: they could not be listed to the end.
+        """
+        attempt = position = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_complete or self._attempt != attempt or self._bytes > position  # noqa: B023
+                )
+                if self._error:
+                    raise self._error
+                if self._attempt != attempt:
+                    attempt, position = self._attempt, 0
+                path, end = self._path, self._bytes
+                if position == end and self._is_complete:
+                    return
+            with path.open("rb") as file:
+                file.seek(position)
+                yield from map(orjson.loads, file.read(end - position).splitlines())
+            position = end

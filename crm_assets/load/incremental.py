@@ -1,0 +1,77 @@
+"""Which listings need only what is new, and from which value on: the warehouse knows."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dlt.destinations.sql_client import SqlClientBase
+
+from crm_assets.account import Account
+from crm_assets.apis.api import Resource
+from crm_assets.extract.incremental import Start, start_value
+from crm_assets.load.deletes import table_columns
+from crm_assets.load.resource_loads import last_full_listings
+from crm_assets.models.columns import column_name
+
+
+def listing_starts(account: Account, client: SqlClientBase[Any], resources: Sequence[Resource]) -> dict[str, Start]:
+    """Return from where each of `resources` is listed; what is not in it is listed whole.
+
+    A resource whose parent is asked for what is new only is itself asked for the children of these alone. Where one of
+    them is due to be listed whole, its parent is.
+
+    Args:
+        account: whose resources they are.
+        client: a connection to the warehouse.
+        resources: what a run is to load.
+    """
+    listed = last_full_listings(client)
+    due = {one.name for one in resources if _is_due(account, one, listed)}
+    for child in reversed(_parents_first(resources)):
+        if child.name in due and child.parent:
+            due.add(child.parent)
+    starts: dict[str, Start] = {}
+    for resource in _parents_first(resources):
+        if resource.name in due:
+            continue
+        own = _own_start(account, client, resource)
+        inherited = starts.get(resource.parent or "")
+        if own is not None:
+            starts[resource.name] = own
+        elif inherited is not None:
+            starts[resource.name] = Start(None, f"{resource.parent} from {inherited}")
+    return starts
+
+
+def _parents_first(resources: Sequence[Resource]) -> list[Resource]:
+    by_name = {one.name: one for one in resources}
+
+    def generation(resource: Resource) -> int:
+        parent = by_name.get(resource.parent or "")
+        return 0 if parent is None else 1 + generation(parent)
+
+    return sorted(resources, key=generation)
+
+
+def _is_due(account: Account, resource: Resource, listed: Mapping[str, datetime]) -> bool:
+    settings, last = account.sync[resource.name], listed.get(resource.name)
+    if settings.mode == "full" or last is None:
+        return True
+    return datetime.now(UTC) - last >= timedelta(seconds=settings.full_listing_interval)
+
+
+def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource) -> Start | None:
+    """Return where the resource itself begins; None if it has no cursor, or the table no value of it."""
+    incremental = resource.incremental
+    if incremental is None:
+        return None
+    column = column_name(incremental["cursor_path"])
+    if column not in table_columns(client, resource.name):
+        return None
+    table = client.make_qualified_table_name(resource.name)
+    rows = client.execute_sql(f"SELECT max({client.escape_column_name(column)}) FROM {table}")
+    newest = rows[0][0] if rows else None
+    if newest is None:
+        return None
+    value = start_value(incremental, newest, account.sync[resource.name].look_back)
+    return Start(value, f"{incremental['cursor_path']} {value}")

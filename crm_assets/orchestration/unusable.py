@@ -1,0 +1,23 @@
+"""What stands for an account whose API cannot be read, so that its writer sees why, and other accounts go on."""
+
+import dagster as dg
+
+from crm_assets.errors import ApiConfigError
+
+
+def unusable_account(name: str, error: ApiConfigError) -> dg.Definitions:
+    """Return definitions that say `error`: at once in the log, in the UI, and when they are run.
+
+    Args:
+        name: name of the account.
+        error: why its API cannot be read.
+    """
+    why = f"The account {name} cannot be loaded: its API has an error.\n{error}"
+    dg.get_dagster_logger().error(why)
+
+    @dg.asset(name=f"{name}_api", group_name=name, kinds={"api"}, description=f"{why}\n\nCorrect it, and reload.")
+    def crm_api() -> None:
+        raise dg.Failure(why)
+
+    job = dg.define_asset_job(f"{name}_all", dg.AssetSelection.assets(crm_api), description=why)
+    return dg.Definitions(assets=[crm_api], jobs=[job])

@@ -1,0 +1,243 @@
+"""The APIs that keep the contract: how each is served, read and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import orjson
+
+from crm_assets.account import Account
+from crm_assets.models.columns import Column, column_name, columns_of
+from crm_assets.sandbox.faults import Fault
+from crm_assets.sandbox.listings import MODELS
+from crm_assets.sandbox.server import Sandbox
+from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, an_account
+from crm_assets_tests.contract import ApiUnderTest, Key, Row, Served, Table
+from crm_assets_tests.shop import LISTINGS, PAGE, TOKEN, Shop
+from crm_assets_tests.shop_records import KEYS, PARENTS, Record
+
+PATIENCE = 30.0
+"""Seconds within which a run has asked for what it is to wait for."""
+CHANGED = "Changed ☂"
+OTHER: dict[str, Any] = {
+    "bigint": "12",
+    "text": 7,
+    "bool": "true",
+    "double": 3,
+    "timestamp": "2024-05-06T07:08:09+02:00",
+    "json": {"other": [1, "x", None]},
+}
+"""A value for a declared column of each type, of another kind than the API's usual one."""
+
+
+class _ServedV1(Served):
+    """The sandbox, with pages of ten records."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._crm = sandbox.crm
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "SOURCES__CRM__BASE_URL": self._sandbox.base_url,
+            "SOURCES__CRM__EMAIL": EMAIL,
+            "SOURCES__CRM__API_KEY": API_KEY,
+            "SOURCES__CRM__PAGE_SIZE": "10",
+        }
+
+    def account(self, directory: Path) -> Callable[[], Account]:
+        return an_account
+
+    def table(self, resource: str) -> Table:
+        columns = columns_of(MODELS[resource])
+        return {
+            (int(record["id"]),): {column.name: _converted(column, record.get(column.field)) for column in columns}
+            for record in self._crm.records(resource)
+        }
+
+    def create(self, resource: str) -> None:
+        self._crm.create(resource)
+
+    def change(self, resource: str, key: Key) -> None:
+        field = next(column.field for column in columns_of(MODELS[resource]) if column.data_type.name == "text")
+        self._crm.update(resource, key[0], **{field: CHANGED})
+
+    def empty(self, resource: str, key: Key) -> None:
+        self._crm.update(resource, key[0], **{column.field: None for column in _others(resource)})
+
+    def recast(self, resource: str, key: Key) -> None:
+        self._crm.update(
+            resource, key[0], **{column.field: OTHER[column.data_type.name] for column in _others(resource)}
+        )
+
+    def delete(self, resource: str, key: Key) -> None:
+        self._crm.delete(resource, key[0])
+
+    def fail(self, resource: str) -> None:
+        self._sandbox.fault(Fault(resource, "status", after=1 if RESOURCES[resource].has_pages else 0))
+
+    def hold(self) -> Callable[[], None]:
+        asked = self._sandbox.requests["contacts"] + 3
+        self._sandbox.fault(Fault("contacts", "hang", after=2))
+
+        def wait() -> None:
+            end = monotonic() + PATIENCE
+            while self._sandbox.requests["contacts"] < asked:
+                assert monotonic() < end
+                Event().wait(0.01)  # the sandbox tells nobody when
+
+        return wait
+
+    def heal(self) -> None:
+        self._sandbox.clear_faults()
+
+
+def _converted(column: Column, value: Any) -> Any:
+    """Return what the column holds of a value of the sandbox; written apart from what is tested."""
+    kind = column.data_type.name
+    if value is None or kind == "json":
+        return value
+    match kind:
+        case "text":
+            return value if isinstance(value, str) else str(value)
+        case "bool":
+            return value in (True, "true")
+        case "timestamp":
+            return _moment(value)
+    return {"bigint": int, "double": float}[kind](value) if value != "" else None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, str) and not value.isdecimal():
+        return datetime.fromisoformat(value) if value else None
+    number = int(value)
+    return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC) if number else None
+
+
+def _others(resource: str) -> list[Column]:
+    return [column for column in columns_of(MODELS[resource]) if column.name != "id"]
+
+
+@contextmanager
+def _serve_v1() -> Iterator[Served]:
+    counts = dict.fromkeys(RESOURCES, 12) | {"contacts": 45, "companies": 25, "deals": 32, "campaigns": 23}
+    with Sandbox(counts, email=EMAIL, api_key=API_KEY) as sandbox:
+        yield _ServedV1(sandbox)
+
+
+class _ServedShop(Served):
+    """The shop, described by its YAML file."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._records = shop.records
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"SOURCES__SHOP__TOKEN": TOKEN}
+
+    def account(self, directory: Path) -> Callable[[], Account]:
+        config = self._shop.config()
+        config["client"]["auth"]["token"] = "{{ dlt.secrets.token }}"
+        patience = {"retry_on_status_codes": [503], "max_retries": 2, "backoff_factor": 0.01}
+        config["resource_defaults"]["endpoint"] = {"error_handler": patience}
+        file = directory / "shop.yaml"
+        file.write_bytes(orjson.dumps(config))  # which is YAML, too
+        # Deletes are found by listing everything, what else may be new or not.
+        return partial(an_account, "shop", api=str(file), sync={"mode": "full"})
+
+    def table(self, resource: str) -> Table:
+        return {_key(resource, record): _as_row(record) for record in self._records.all(resource)}
+
+    def create(self, resource: str) -> None:
+        parent = None
+        if resource in PARENTS:
+            name, field = PARENTS[resource]
+            parent = self._records.all(name)[0][field]
+        self._records.create(resource, parent)
+
+    def change(self, resource: str, key: Key) -> None:
+        self._records.change(resource, key, label=CHANGED)
+
+    def empty(self, resource: str, key: Key) -> None:
+        self._records.change(resource, key, **dict.fromkeys(self._others(resource, key)))
+
+    def recast(self, resource: str, key: Key) -> None:
+        fields = self._others(resource, key)
+        self._records.change(resource, key, **{field: _recast(field, value) for field, value in fields.items()})
+
+    def delete(self, resource: str, key: Key) -> None:
+        self._records.delete(resource, key)
+
+    def fail(self, resource: str) -> None:
+        if resource in PARENTS:
+            parent, field = PARENTS[resource]
+            self._shop.fail(resource, parent=self._records.all(parent)[2][field])
+        else:
+            self._shop.fail(resource, from_page=2 if LISTINGS[resource].size == PAGE else 1)
+
+    def hold(self) -> Callable[[], None]:
+        fault = self._shop.hang("products", from_page=3)
+
+        def wait() -> None:
+            assert fault.reached.wait(PATIENCE)
+
+        return wait
+
+    def heal(self) -> None:
+        self._shop.heal()
+
+    def _others(self, resource: str, key: Key) -> Record:
+        [record] = [one for one in self._records.all(resource) if _key(resource, one) == key]
+        ours = (*KEYS[resource], "updated_at")
+        return {field: value for field, value in record.items() if field not in ours and field[0] != "_"}
+
+
+def _key(resource: str, record: Record) -> Key:
+    return tuple(record[field] for field in KEYS[resource])
+
+
+def _as_row(record: Record) -> Row:
+    return {
+        column_name(field): datetime.fromisoformat(value) if field.endswith("_at") and value else value
+        for field, value in record.items()
+    }
+
+
+def _recast(field: str, value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int():
+            return -(2**40)
+        case float():
+            return 2
+        case dict() | list():
+            return OTHER["json"]
+    return OTHER["timestamp"] if field.endswith("_at") else "12"
+
+
+@contextmanager
+def _serve_shop() -> Iterator[Served]:
+    with Shop() as shop:
+        yield _ServedShop(shop)
+
+
+V1 = ApiUnderTest("v1", dict.fromkeys(RESOURCES, ("id",)), _serve_v1)
+SHOP = ApiUnderTest(
+    "shop",
+    {listing: tuple(map(column_name, KEYS[listing])) for listing in LISTINGS},
+    _serve_shop,
+    {child: parent for child, (parent, _) in PARENTS.items()},
+    frozenset({"settings"}),
+)
+APIS = (V1,)
+"""The APIs that are tested. SHOP joins them as soon as a file can describe an API."""
