@@ -304,15 +304,6 @@ class AccountSettings(_OfTheAccount):
         return value
 
 
-class LoginSettings(_OfTheAccount):
-    """Section `sources.<account>`: who logs in. Read by the run, never when a code location is loaded."""
-
-    section: ClassVar[str] = "sources"
-
-    email: SecretStr = Field(description="User name of the login.")
-    api_key: SecretStr = Field(description="Password of the login.")
-
-
 class WarehouseSettings(Settings):
     """Section `warehouse`: where the tables go."""
 

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import dlt
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from crm_assets.account import Account
@@ -14,7 +15,6 @@ from crm_assets.settings import (
     AlertSettings,
     AutomationSettings,
     CheckSettings,
-    LoginSettings,
     SandboxSettings,
     Settings,
     SyncSettings,
@@ -54,9 +54,11 @@ def unknown_settings(account: Account) -> list[str]:
 
 def known_settings(account: Account) -> dict[str, FieldInfo]:
     """Return every setting that `account` has, by its full name."""
-    known: dict[str, FieldInfo] = {}
-    for own in (AccountSettings, LoginSettings):
-        known |= {f"{account.section}.{name}": field for name, field in own.model_fields.items()}
+    known = {f"{account.section}.{name}": field for name, field in AccountSettings.model_fields.items()}
+    for reference in account.api.references:
+        if reference.source != "env":
+            found = FieldInfo(annotation=SecretStr if reference.is_secret else str)
+            known.setdefault(f"{account.section}.{reference.name}", found)
     for prefix in (f"{account.section}.", ""):
         for section in _GENERAL:
             names = [section.section]

@@ -1,6 +1,7 @@
 """Settings: found where dlt finds them, refused by name."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,6 @@ from crm_assets.settings import (
     AlertSettings,
     AutomationSettings,
     CheckSettings,
-    LoginSettings,
     Settings,
     SyncSettings,
     WarehouseSettings,
@@ -123,7 +123,8 @@ def test_the_files_of_a_mounted_account_go_to_dagster_home_or_where_it_says(monk
 def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
     monkeypatch.setenv("SOURCES__CRM__API_KEY", "0012")
-    assert LoginSettings.read("crm").api_key.get_secret_value() == "0012"
+    with connect(resolve_account(base_url="https://api.example.com")) as connection:
+        assert connection.resolve("{{ dlt.secrets.api_key }}") == "0012"
 
 
 @pytest.mark.parametrize(
@@ -190,9 +191,10 @@ def test_an_address_that_is_not_set_is_an_error_of_the_run() -> None:
 def test_a_secret_is_not_in_the_representation_of_an_account_or_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__CRM__EMAIL", "me@example.com")
     monkeypatch.setenv("SOURCES__CRM__API_KEY", "very-secret")
-    login = LoginSettings.read("crm")
-    account = resolve_account(alerts={"webhook_url": "https://hooks.example.com/very-secret"})
-    for shown in (f"{login!r}{login.model_dump_json()}", repr(account)):
+    settings: Any = {"alerts": {"webhook_url": "https://hooks.example.com/very-secret"}}
+    account = resolve_account(base_url="https://api.example.com", **settings)
+    with connect(account) as connection:
+        shown = f"{connection!r}{account!r}"
         assert "very-secret" not in shown
         assert "me@example.com" not in shown
 
@@ -236,7 +238,6 @@ def test_a_setting_that_is_known_or_somebody_elses_is_not_named(monkeypatch: pyt
     ("section", "page"),
     [
         (AccountSettings, "docs/accounts.md"),
-        (LoginSettings, "README.md"),
         (CheckSettings, "docs/checks.md"),
         (WarehouseSettings, "README.md"),
         (SyncSettings, "docs/reliability.md"),

@@ -10,10 +10,12 @@ from dlt.extract import DltResource, DltSource
 from crm_assets.account import Account, resolve_account
 from crm_assets.apis.api import Resource
 from crm_assets.extract.batches import Batcher, rejected_batch
+from crm_assets.extract.children import read_families
 from crm_assets.extract.connect import connect
-from crm_assets.extract.connection import Traffic
+from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.json_columns import column_type, typed_arrays
 from crm_assets.extract.pages import read_pages
+from crm_assets.extract.parents import fields_for, parent_of
 from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import column_hints
 from crm_assets.models.values import CONVERT, DataTypeName
@@ -68,8 +70,8 @@ def _tables(account: Account, resource: Resource, email: str | None, api_key: st
     declared = {column.name for column in resource.columns}
     types = _known_types(resource)
     with connect(account, email=email, api_key=api_key) as connection:
-        for page in read_pages(resource, connection, Traffic()):
-            batch, rejected = batcher.batch(page.records)
+        for records in _records(account, resource, connection):
+            batch, rejected = batcher.batch(records)
             found = {name: column_type(name, kinds, types) for name, kinds in batcher.undeclared.items()}
             types |= {name: data_type for name, data_type in found.items() if data_type}
             arrays = typed_arrays(batch, types, declared)
@@ -79,6 +81,19 @@ def _tables(account: Account, resource: Resource, email: str | None, api_key: st
             yield dlt.mark.with_hints(pa.RecordBatch.from_pydict(arrays), hints)
             if rejected:
                 yield dlt.mark.with_hints(rejected_batch(rejected), _REJECTED, create_table_variant=True)
+
+
+def _records(account: Account, resource: Resource, connection: Connection) -> Iterator[list[Any]]:
+    """Yield the records of `resource` page by page, or for one parent after the other."""
+    if resource.parent is None:
+        for page in read_pages(resource, connection, Traffic()):
+            yield page.records
+        return
+    fields = fields_for([resource])
+    listed = _records(account, account.api.resource(resource.parent), connection)
+    parents = (one for records in listed for record in records if (one := parent_of(resource.name, record, fields)))
+    for family in read_families(resource, connection, Traffic(), parents):
+        yield family.records
 
 
 def _known_types(resource: Resource) -> dict[str, DataTypeName]:

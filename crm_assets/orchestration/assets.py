@@ -75,7 +75,7 @@ class _Translator(DagsterDltTranslator):
             .replace_attributes(
                 key=asset_key(account, resource.name),
                 deps=[api_asset_key(account)],
-                description=resource.model.__doc__ if resource.model else None,
+                description=_description(resource),
                 group_name=account.name,
                 owners=account.crm.owners,
                 tags={"source": account.name, "cadence": resource.cadence},
@@ -97,8 +97,15 @@ def _specs(account: Account) -> list[dg.AssetSpec]:
     return [translator.get_asset_spec(DltResourceTranslatorData(resource=one, pipeline=None)) for one in resources]
 
 
+def _description(resource: Resource) -> str:
+    if resource.model and resource.model.__doc__:
+        return resource.model.__doc__
+    of_each = f", for each record of {resource.parent}" if resource.parent else ""
+    return f"What the API answers to {resource.endpoint['method']} {resource.endpoint['path']}{of_each}."
+
+
 def _endpoint(account: Account, resource: Resource) -> dg.MetadataValue:
     path = resource.endpoint["path"]
     if account.crm.base_url is None or account.is_sandbox:
         return dg.MetadataValue.text(path)
-    return dg.MetadataValue.url(account.crm.base_url + path)
+    return dg.MetadataValue.url(path if "://" in path else f"{account.crm.base_url}/{path.lstrip('/')}")
