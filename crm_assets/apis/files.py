@@ -146,7 +146,7 @@ def _line_of(error: Exception, path: Path) -> int | None:
 def _only_config(values: Mapping[str, Any], path: Path) -> Any:
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
     found = {name: value for name, value in tables.items() if {"client", "resources"} & value.keys()} or tables
-    if len(found) == 1:
+    if len({id(value) for value in found.values()}) == 1:  # the same one may have two names
         return next(iter(found.values()))
     if not found:
         raise ApiConfigError(f"{path} holds no dictionary with `client` and `resources`.")

@@ -15,6 +15,7 @@ from dlt.sources.helpers.rest_client.utils import join_url
 from requests import Response
 
 from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import Endpoint
 from crm_assets.apis.defaults import ERROR_HANDLER
 from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.client import CrmSession
@@ -49,7 +50,8 @@ def discover(name: str, path: str, connection: Connection) -> Discovery:
     Raises:
         CrmError: it could not be read, or holds no records.
     """
-    resource = Resource(name, {"path": path, "error_handler": {**ERROR_HANDLER}}, None, "daily", ())
+    endpoint: Endpoint = {"path": path, "error_handler": {**ERROR_HANDLER}}
+    resource = Resource(name, endpoint, None, "daily", (), "append")
     with CrmSession(resource, connection, Traffic()) as session:
         url = join_url(connection.base_url, path)
         response = session.get(url, headers=connection.resolve(connection.headers))

@@ -34,6 +34,8 @@ COSTLY = {"make lint": "a minute for what CI runs anyway"}
 """Commands that run in `make docs` only, and why."""
 ALWAYS = ["docs/automation.md"]
 """The documents that are followed in `make test`; the others take minutes, and are followed in `make docs` only."""
+ELSEWHERE = ["docs/apis.md"]
+"""The documents that have tests of their own: `test_apis.py`."""
 SET_UP = ["README.md", "CONTRIBUTING.md"]
 """The documents that say how to set up."""
 BEFORE = {
@@ -169,7 +171,7 @@ def shell(tmp_path: Path, crm: Sandbox) -> Shell:
 def _cases() -> Iterator[ParameterSet]:
     """Yield each document, and what makes its environment: `make`, from PyPI, or a link to this one, which is quick."""
     for document in DOCUMENTS:
-        if document != "docs/accounts.md" and any(block.language for block in blocks_of(document)):
+        if document not in ("docs/accounts.md", *ELSEWHERE) and any(block.language for block in blocks_of(document)):
             marks = () if document in ALWAYS else (pytest.mark.thorough,)
             yield pytest.param(document, "made" if document in SET_UP else "linked", marks=marks)
 
