@@ -79,7 +79,7 @@ def validate(config: Any, origin: str) -> ApiConfig:
     try:
         found: ApiConfig = _CONFIG.validate_python(config)
     except ValidationError as error:
-        raise _error(origin, [_line(config, detail) for detail in error.errors()]) from None
+        raise _error(origin, [_line(config, detail) for detail in _causes(error)]) from None
     faults = list(_faults(found))
     if faults:
         raise _error(origin, faults)
@@ -260,10 +260,21 @@ def _part_faults(place: str, kind: Any, value: Mapping[str, Any]) -> Iterator[st
     try:
         TypeAdapter(kind).validate_python(dict(value))
     except ValidationError as error:
-        for detail in error.errors():
+        for detail in _causes(error):
             where = ".".join([place, *map(str, detail["loc"])])
             known = kind.__annotations__ if detail["type"] == "extra_forbidden" else ()
             yield f"{where}: {_problem(detail, known)}"
+
+
+def _causes(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Yield the faults, without those words that are missing because they are mistyped beside."""
+    details = error.errors()
+    mistyped = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    for detail in details:
+        *place, word = detail["loc"] or ("",)
+        beside = [str(loc[-1]) for loc in mistyped if list(loc[:-1]) == place]
+        if detail["type"] != "missing" or not get_close_matches(str(word), beside, n=1, cutoff=0.6):
+            yield detail
 
 
 def _line(config: Any, detail: ErrorDetails) -> str:

@@ -20,6 +20,7 @@ from crm_assets.extract.incremental import Start, start_value, with_start
 from crm_assets.extract.pages import read_pages
 from crm_assets.extract.progress import ProgressListener, Reading
 from crm_assets.extract.rate_limit import RateLimit
+from crm_assets.extract.source import crm_source
 from crm_assets_tests.conftest import impatient
 from crm_assets_tests.shop import LISTINGS, LOGINS, Answer, Shop
 
@@ -346,3 +347,9 @@ def test_what_is_ignored_ends_the_listing(reader: Reader, shop: Shop) -> None:
 
     shop.spoil("invoices", lambda _: Answer({"error": "gone"}, 404), from_page=2)
     assert counts(reader.read("invoices", change=change)) == {"invoices": 10}
+
+
+def test_children_come_in_a_dlt_source_too(shop: Shop, tmp_path: Path) -> None:
+    source = crm_source("shop", api=shop.config(), base_url=shop.base_url, data_dir=tmp_path, resources=["addresses"])
+    tables = list(source.resources["addresses"])
+    assert sum(len(table) for table in tables) == len(shop.records.all("addresses"))
