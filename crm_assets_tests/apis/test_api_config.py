@@ -88,7 +88,7 @@ def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> Non
             "resource_defaults.endpoint.error_handler.max_retires: unknown word; did you mean `max_retries`?",
         ),
         (["resources"], [], "resources: names no resource"),
-        (["resources", 0], {"nme": "products"}, "resources.0.name: is missing"),
+        (["resources", 0], {"nme": "products"}, "resources.0.nme: unknown word; did you mean `name`?"),
         (["resources", 0], "Products", "resources.Products.name: 'Products' cannot be the name of a table"),
         (["resources", 0], "orders", "resources.orders.name: 'orders' comes twice"),
         (["resources", 0], "resource_loads", "resources.resource_loads.name: the table 'resource_loads' is one of"),
@@ -133,7 +133,7 @@ def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> Non
             "orders.endpoint.paginator.stop_condition: must be `not last_record.get('<field>')`",
         ),
         ([*ORDERS, "data_selector"], "data[", "resources.orders.endpoint.data_selector: is not a JSONPath"),
-        ([*ORDERS, "incremental"], {"cursor_pth": "x"}, "orders.endpoint.incremental.cursor_path: is missing"),
+        ([*ORDERS, "incremental"], {"cursor_pth": "x"}, "incremental.cursor_pth: unknown word; did you mean `cur"),
         (
             [*ORDERS, "incremental", "cursor_path"],
             "a.b",
