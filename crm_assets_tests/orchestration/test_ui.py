@@ -157,7 +157,7 @@ def test_a_ping_with_the_same_outcome_is_recorded_again_after_an_hour(
 
 
 def test_an_asset_links_to_its_model_and_to_its_row_of_the_api() -> None:
-    graph = build_defs(an_account()).resolve_asset_graph()
+    graph = build_defs(an_account(api="v1")).resolve_asset_graph()
     for name in MODELS:
         references = graph.get(asset_key(an_account(), name)).metadata["dagster/code_references"].code_references
         model, row = references
