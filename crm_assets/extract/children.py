@@ -2,26 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import quote
-
-from dlt.common import jsonpath
-from dlt.sources.helpers.rest_client.client import RESTClient
-from dlt.sources.rest_api.config_setup import build_parent_record, create_response_hooks, expand_placeholders
-from requests import Response
 
 from crm_assets.apis.api import Resource
-from crm_assets.apis.expressions import placeholders_of
-from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, own_error
+from crm_assets.errors import CrmAssetsError
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.pages import Guard, page_of, processed, redacted_error
-from crm_assets.extract.paginators import ListingPaginator, paginator_of
+from crm_assets.extract.endpoint_reader import EndpointReader
 from crm_assets.extract.parents import Parent
-from crm_assets.extract.rest_api import request_of, response_actions
 
 _AHEAD = 4
 """Parents per thread that wait to be read, or to be taken."""
@@ -79,84 +69,6 @@ def _family(outcome: Family | CrmAssetsError) -> Family:
     return outcome
 
 
-class _Client(RESTClient):
-    """dlt's client, but that it does not parse anew, for each response, the selector that it finds."""
-
-    def detect_data_selector(self, response: Response) -> Any:
-        """Return where the records are in `response`."""
-        return _compiled(super().detect_data_selector(response))
-
-
-_compiled = cache(jsonpath.compile_path)
-
-
-class ChildReader:
-    """Reads the children of one parent at a time, over the connection of `session`."""
-
-    def __init__(self, resource: Resource, connection: Connection, session: CrmSession) -> None:
-        self._resource = resource
-        self._connection = connection
-        headers = connection.resolve(connection.headers)
-        self._client = _Client(connection.base_url, headers, session=session)
-        self._request = request_of(resource, connection)
-        self._placeholders = placeholders_of(resource.endpoint)
-        selector = resource.endpoint.get("data_selector")
-        self._selector = jsonpath.compile_path(selector) if selector else None
-
-    def read(self, parent: Parent) -> list[Any]:
-        """Return the records of all children of `parent`.
-
-        Raises:
-            CrmError: they could not be read; names the parent.
-            Cancelled: somebody ended the run.
-        """
-        try:
-            return self._records(parent)
-        except Exception as error:
-            raise self._named(own_error(error, self._resource.name), parent) from None
-
-    def _records(self, parent: Parent) -> list[Any]:
-        guard = Guard(self._resource.name, self._connection)
-        inherited = build_parent_record(dict(parent), str(self._resource.parent), [*self._resource.include_from_parent])
-        records: list[Any] = []
-        for data in self._client.paginate(
-            **self._request_for(parent),
-            paginator=ListingPaginator(self._resource.name, paginator_of(self._resource, self._connection.page_size)),
-            data_selector=self._selector,
-            hooks=create_response_hooks(response_actions(self._resource, self._connection)),
-        ):
-            page = page_of(data)
-            guard.check(page)
-            if self._connection.cancelled.is_set():
-                raise Cancelled(f"{self._resource.name}: reading was cancelled.")
-            records += page.records
-        for record in records:
-            if inherited and isinstance(record, dict):
-                record.update(inherited)
-        return processed(records, self._resource.processing_steps)
-
-    def _request_for(self, parent: Parent) -> dict[str, Any]:
-        """Return the request for the children of `parent`, its values put in as dlt does."""
-        values = {name: parent[field] for name, field in self._placeholders.items()}
-        in_path = {name: quote(str(value), safe="/:@") for name, value in values.items()}
-        given = dict(self._request)
-        if "params" in given:
-            given["params"] = {name: value for name, value in given["params"].items() if name not in values}
-        return {
-            word: expand_placeholders(value, in_path if word == "path" else values, preserve_value_type=word == "json")
-            for word, value in given.items()
-        }
-
-    def _named(self, error: CrmAssetsError, parent: Parent) -> CrmAssetsError:
-        """Return `error` with the parent at which it came up."""
-        error = redacted_error(error, self._connection)
-        if not isinstance(error, CrmError):
-            return error
-        of = ", ".join(f"{name} {value}" for name, value in parent.items())
-        why = f"of {self._resource.parent} with {of}: {error.why}"
-        return type(error)(error.resource, why, error.advice, status=error.status)
-
-
 class _Worker(Thread):
     """Reads the children of one parent after the other, over a connection of its own."""
 
@@ -179,7 +91,7 @@ class _Worker(Thread):
 
     def run(self) -> None:
         with CrmSession(self._resource, self._connection, self._traffic) as session:
-            reader = ChildReader(self._resource, self._connection, session)
+            reader = EndpointReader(self._resource, self._connection, session)
             while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
                 try:
                     self._outcomes.put(Family(parent, reader.read(parent)))

@@ -72,19 +72,6 @@ def read_pages(
             yield _after_steps(page, resource.processing_steps)
 
 
-def first_page(resource: Resource, connection: Connection, session: CrmSession) -> list[Any]:
-    """Return the records of the first page of `resource`.
-
-    Raises:
-        CrmError: it could not be read.
-    """
-    try:
-        page = next(iter(rest_api_resource(resource, connection, session) | _whole_pages()), None)
-    except Exception as error:
-        raise redacted_error(own_error(error, resource.name), connection) from None
-    return processed(page.records, resource.processing_steps) if page else []
-
-
 def _after_steps(page: Page, steps: Sequence[ProcessingStep]) -> Page:
     # Who filters has another number of records than the CRM.
     return replace(page, records=processed(page.records, steps), total=None) if steps else page

@@ -9,10 +9,9 @@ from typing import Any
 from crm_assets.apis.api import Api, Resource
 from crm_assets.apis.api_config import Endpoint
 from crm_assets.errors import CrmError
-from crm_assets.extract.children import ChildReader
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
-from crm_assets.extract.pages import first_page
+from crm_assets.extract.endpoint_reader import EndpointReader
 from crm_assets.extract.parents import Parent, fields_for, parent_of
 from crm_assets.models.values import json_text
 
@@ -81,11 +80,11 @@ class _FirstPages:
             once = _once(resource)
             self._session.switch_to(once)
             if resource.parent is None:
-                self._read[resource.name] = first_page(once, self._connection, self._session)
+                self._read[resource.name] = EndpointReader(once, self._connection, self._session).first_page()
             elif parent is None:
                 self._read[resource.name] = []
             else:
-                self._read[resource.name] = ChildReader(once, self._connection, self._session).read(parent)
+                self._read[resource.name] = EndpointReader(once, self._connection, self._session).read(parent)
         return self._read[resource.name]
 
     def _parent(self, resource: Resource) -> Parent | None:

@@ -11,7 +11,9 @@ from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import RESOURCES, Warehouse, an_account, run_assets
 from crm_assets_tests.load.keyed import Price, account_of, failed_checks, fill, load, price, prices
 
-KEYS = [("id",), ("sku",), ("shop", "sku"), ("sku", "shop", "is_net"), ("since",), ("factor",)]
+USUAL = [("id",), ("shop", "sku")]
+OTHERS = [("sku",), ("sku", "shop", "is_net"), ("since",), ("factor",)]
+KEYS = [*USUAL, *(pytest.param(key, marks=pytest.mark.thorough) for key in OTHERS)]
 COUNT = 120
 
 
