@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from string import Formatter
 from typing import Any, cast
 
+from crm_assets.apis.texts import texts_in
+
 EXPANDED = ("path", "params", "json", "data", "headers")
 """The words of an endpoint whose text may hold expressions."""
 
@@ -14,15 +16,8 @@ def expressions_in(value: Any) -> Iterator[str]:
     Raises:
         ValueError: the braces of a text do not match.
     """
-    if isinstance(value, str):
-        yield from (field for _, field, _, _ in Formatter().parse(value) if field)
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from expressions_in(key)
-            yield from expressions_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from expressions_in(inner)
+    for text in texts_in(value):
+        yield from (field for _, field, _, _ in Formatter().parse(text) if field)
 
 
 def expressions_of(endpoint: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,11 @@ A configuration is read when a code location is loaded, where no secret is at ha
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from crm_assets.apis.texts import texts_in, with_texts
 
 _REFERENCE = re.compile(
     r"""\{\{\s*(?P<source>env|dlt\.secrets|dlt\.config)
@@ -52,28 +54,19 @@ class Referring:
 
 def references_in(value: Any) -> Iterator[Reference]:
     """Yield the references in `value`, a text or anything nested, in their order."""
-    if isinstance(value, str):
-        yield from map(_of_match, _REFERENCE.finditer(value))
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from references_in(key)
-            yield from references_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from references_in(inner)
+    for text in texts_in(value):
+        yield from map(_of_match, _REFERENCE.finditer(text))
 
 
 def resolved(value: Any, lookup: Callable[[Reference], Any]) -> Any:
     """Return `value` with what `lookup` finds for each reference. Text that is one alone becomes the value itself."""
-    if isinstance(value, str):
-        if whole := _REFERENCE.fullmatch(value.strip()):
+
+    def with_values(text: str) -> Any:
+        if whole := _REFERENCE.fullmatch(text.strip()):
             return lookup(_of_match(whole))
-        return _REFERENCE.sub(lambda match: str(lookup(_of_match(match))), value)
-    if isinstance(value, Mapping):
-        return {resolved(key, lookup): resolved(inner, lookup) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolved(inner, lookup) for inner in value]
-    return value
+        return _REFERENCE.sub(lambda match: str(lookup(_of_match(match))), text)
+
+    return with_texts(value, with_values)
 
 
 def _of_match(match: re.Match[str]) -> Reference:

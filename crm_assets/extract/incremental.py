@@ -9,6 +9,7 @@ from typing import Any, cast
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import Endpoint, Incremental
 from crm_assets.apis.expressions import EXPANDED
+from crm_assets.apis.texts import with_texts
 from crm_assets.models.values import MILLISECONDS_FROM
 
 _EXPRESSION = re.compile(r"\{incremental\.(start_value|last_value|initial_value|end_value)\}")
@@ -87,13 +88,12 @@ def with_start(resource: Resource, start: Any = None) -> Resource:
 
 
 def _expanded(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, str):
-        if whole := _EXPRESSION.fullmatch(value):
+    def with_values(text: str) -> Any:
+        if whole := _EXPRESSION.fullmatch(text):
             return values[whole[1]]
-        return _EXPRESSION.sub(lambda match: str(values[match[1]]), value)
-    if isinstance(value, Mapping):
-        return {_expanded(key, values): _expanded(inner, values) for key, inner in value.items()}
-    return [_expanded(inner, values) for inner in value] if isinstance(value, list | tuple) else value
+        return _EXPRESSION.sub(lambda match: str(values[match[1]]), text)
+
+    return with_texts(value, with_values)
 
 
 def _is_incremental(value: Any) -> bool:
