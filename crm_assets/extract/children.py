@@ -7,7 +7,7 @@ from threading import Event, Thread
 from typing import Any
 
 from crm_assets.apis.api import Resource
-from crm_assets.errors import CrmAssetsError
+from crm_assets.errors import CrmAssetsError, own_error
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.endpoint_reader import EndpointReader
@@ -90,10 +90,10 @@ class _Worker(Thread):
         self._given_up = given_up
 
     def run(self) -> None:
-        with CrmSession(self._resource, self._connection, self._traffic) as session:
-            reader = EndpointReader(self._resource, self._connection, session)
-            while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
-                try:
+        try:
+            with CrmSession(self._resource, self._connection, self._traffic) as session:
+                reader = EndpointReader(self._resource, self._connection, session)
+                while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
                     self._outcomes.put(Family(parent, reader.read(parent)))
-                except CrmAssetsError as error:
-                    self._outcomes.put(error)
+        except Exception as error:  # whoever waits for an outcome must get one
+            self._outcomes.put(own_error(error, self._resource.name))
