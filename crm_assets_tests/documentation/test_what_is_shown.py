@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import duckdb
@@ -112,7 +113,7 @@ class Reader:
         """Write a new file, or add a row at the end of the list of resources."""
         if file.exists():
             before, end, after = file.read_text().rpartition("    ],\n")
-            text = f"{before}        {text}{end}{after}"
+            text = f"{before}{indent(text, ' ' * 8)}{end}{after}"
         file.write_text(text)
 
     def _fill_in(self) -> None:
