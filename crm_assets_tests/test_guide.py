@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from crm_assets.account import Account, resolve_account
-from crm_assets_tests.conftest import RESOURCES, Warehouse, an_account, run_assets
+from crm_assets_tests.conftest import Warehouse, an_account, run_assets
 
 DICTIONARY = (Path(__file__).parent / "apis" / "guide.py.txt").read_text()
 
@@ -16,11 +16,12 @@ def test_the_guides_dictionary_loads_what_v1_loads(
     warehouse: Warehouse, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run_assets(instance, account=an_account()).success
-    result = run_assets(instance, account=_guides_account(tmp_path, monkeypatch))
+    guides = _guides_account(tmp_path, monkeypatch)
+    result = run_assets(instance, account=guides)
     assert result.success
     failed = [one for one in result.get_asset_check_evaluations() if not one.passed]
     assert not [one.check_name for one in failed if one.severity is dg.AssetCheckSeverity.ERROR]
-    for resource in RESOURCES:
+    for resource in [one.name for one in guides.resources]:
         declared, inferred = warehouse.columns(resource), warehouse.columns(resource, "guide")
         assert inferred.keys() <= declared.keys()
         filled = [name for name in declared if warehouse.query(f'SELECT count("{name}") FROM crm.{resource}') != [(0,)]]
