@@ -1,6 +1,7 @@
 """`CrmComponent`: an account mounted by YAML in any Dagster deployment."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from dagster.components.component_scaffolding import scaffold_component
 from dagster.components.scaffold.scaffold import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel
 
-from crm_assets.account import resolve_account
+from crm_assets.account import Account, resolve_account
 from crm_assets.apis.references import Referring
 from crm_assets.errors import ApiConfigError
 from crm_assets.orchestration import build_defs
@@ -106,6 +107,19 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
         """Return what `{{ }}` may refer to in the YAML beside the environment: `dlt.secrets`, `dlt.config`."""
         return {"dlt": SimpleNamespace(secrets=Referring("dlt.secrets"), config=Referring("dlt.config"))}
 
+    def resolved(self, folder: Path) -> Account:
+        """Return the account that the component mounts.
+
+        Args:
+            folder: where the relative path of an API's file begins, if the component names one.
+
+        Raises:
+            SettingError: names every setting that cannot be used.
+            ApiConfigError: the API cannot be read.
+        """
+        given = self.model_dump(exclude={"account"})
+        return resolve_account(self.account, folder=folder if self.api else None, **given)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the definitions of the account; where its API cannot be read, definitions that say why.
 
@@ -114,8 +128,7 @@ class CrmComponent(dg.Component, dg.Resolvable, dg.Model):
         Raises:
             SettingError: names every setting that cannot be used.
         """
-        folder = context.path if self.api else None
         try:
-            return build_defs(resolve_account(self.account, folder=folder, **self.model_dump(exclude={"account"})))
+            return build_defs(self.resolved(context.path))
         except ApiConfigError as error:
             return unusable_account(self.account, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 import orjson
 
 from crm_assets.account import Account
+from crm_assets.component import CrmComponent
 from crm_assets.models.columns import Column, column_name
+from crm_assets.project import data_directory
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES, an_account
+from crm_assets_tests.conftest import API_KEY, EMAIL, HARDLY_ANY, RESOURCES, an_account
 from crm_assets_tests.contract import ApiUnderTest, Key, Row, Served, Table
 from crm_assets_tests.shop import LISTINGS, PAGE, TOKEN, Shop
 from crm_assets_tests.shop_records import KEYS, PARENTS, Record
@@ -148,10 +151,9 @@ class _ServedShop(Served):
         config["client"]["auth"]["token"] = "{{ dlt.secrets.token }}"
         patience = {"retry_on_status_codes": [503], "max_retries": 2, "backoff_factor": 0.01}
         config["resource_defaults"]["endpoint"] = {"error_handler": patience}
-        file = directory / "shop.yaml"
-        file.write_bytes(orjson.dumps(config))  # which is YAML, too
         # Deletes are found by listing everything, what else may be new or not.
-        return partial(an_account, "shop", api=str(file), sync={"mode": "full"})
+        attributes = {"account": "shop", "api": config, "sync": {"mode": "full"}}
+        return partial(_mounted, orjson.dumps(attributes).decode())  # which is YAML, too
 
     def table(self, resource: str) -> Table:
         return {_key(resource, record): _as_row(record) for record in self._records.all(resource)}
@@ -198,6 +200,12 @@ class _ServedShop(Served):
         [record] = [one for one in self._records.all(resource) if _key(resource, one) == key]
         ours = (*KEYS[resource], "updated_at")
         return {field: value for field, value in record.items() if field not in ours and field[0] != "_"}
+
+
+def _mounted(attributes: str) -> Account:
+    """Return the account of a component whose YAML has these attributes."""
+    component: CrmComponent = CrmComponent.resolve_from_yaml(attributes, scope=CrmComponent.get_additional_scope())
+    return replace(component.resolved(Path()), retry_pause=HARDLY_ANY, data_dir=data_directory())
 
 
 def _key(resource: str, record: Record) -> Key:

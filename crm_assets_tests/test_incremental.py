@@ -93,6 +93,26 @@ def test_a_child_that_was_never_listed_whole_lets_its_parent_be_listed_whole(loa
     assert found["lines"]["dagster/row_count"] == len(shop.records.all("lines"))
 
 
+def test_a_child_that_failed_while_its_parent_was_loaded_misses_nothing(
+    load: Load, shop: Shop, warehouse: Warehouse
+) -> None:
+    load()
+    second, third = shop.records.all("orders")[1:3]
+    shop.records.change("orders", (second["id"],), updated_at="2024-06-02T12:00:00Z")
+    shop.records.create("lines", second["id"])
+    load("orders")  # as a run in which the lines failed
+    shop.records.change("orders", (third["id"],), updated_at="2024-06-03T12:00:00Z")
+    load()
+    assert warehouse.tables("crm_shop")["lines"] == len(shop.records.all("lines"))
+
+
+def test_a_time_that_is_still_to_come_hides_no_change(load: Load, shop: Shop) -> None:
+    last = shop.records.all("orders")[-1]
+    shop.records.change("orders", (last["id"],), updated_at="2999-01-01T00:00:00Z")
+    load()
+    assert load(look_back=0)["orders"]["since"] == f"updated_at {LATER}"
+
+
 def test_the_mode_full_lists_everything_each_time(load: Load, shop: Shop) -> None:
     load()
     assert "since" not in load(mode="full")["orders"]

@@ -10,7 +10,7 @@ from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.extract.incremental import Start, start_value
 from crm_assets.load.deletes import table_columns
-from crm_assets.load.resource_loads import last_full_listings
+from crm_assets.load.resource_loads import last_full_listings, last_loads
 from crm_assets.models.columns import column_name
 
 
@@ -25,8 +25,8 @@ def listing_starts(account: Account, client: SqlClientBase[Any], resources: Sequ
         client: a connection to the warehouse.
         resources: what a run is to load.
     """
-    listed = last_full_listings(client)
-    due = {one.name for one in resources if _is_due(account, one, listed)}
+    listed, loaded = last_full_listings(client), last_loads(client)
+    due = {one.name for one in resources if _is_due(account, one, listed) or _has_missed(one, loaded)}
     for child in reversed(_parents_first(resources)):
         if child.name in due and child.parent:
             due.add(child.parent)
@@ -60,6 +60,12 @@ def _is_due(account: Account, resource: Resource, listed: Mapping[str, datetime]
     return datetime.now(UTC) - last >= timedelta(seconds=settings.full_listing_interval)
 
 
+def _has_missed(resource: Resource, loaded: Mapping[str, str]) -> bool:
+    """Return whether the parent was loaded without the resource, which then lacks the children of what was new."""
+    parent = loaded.get(resource.parent or "")
+    return parent is not None and loaded.get(resource.name, "") < parent
+
+
 def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource) -> Start | None:
     """Return where the resource itself begins; None if it has no cursor, or the table no value of it."""
     incremental = resource.incremental
@@ -68,12 +74,20 @@ def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource)
     column = column_name(incremental["cursor_path"])
     if column not in table_columns(client, resource.name):
         return None
-    table = client.make_qualified_table_name(resource.name)
-    rows = client.execute_sql(f"SELECT max({client.escape_column_name(column)}) FROM {table}")
-    newest = rows[0][0] if rows else None
+    newest = _newest(client, resource.name, column)
     if newest is None:
         return None
     # What is asked for twice is merged, and only there it does no harm.
     look_back = account.sync[resource.name].look_back if resource.write_disposition == "merge" else 0.0
     value = start_value(incremental, newest, look_back)
     return Start(value, f"{incremental['cursor_path']} {value}")
+
+
+def _newest(client: SqlClientBase[Any], table: str, column: str) -> Any:
+    """Return the largest value of `column`; of times the largest that is not to come, which would hide all others."""
+    name, now = client.escape_column_name(column), datetime.now(UTC)
+    largest = f"SELECT max({name}) FROM {client.make_qualified_table_name(table)}"
+    [[newest]] = client.execute_sql(largest) or [[None]]
+    if isinstance(newest, datetime) and newest > now:
+        [[newest]] = client.execute_sql(f"{largest} WHERE {name} <= %s", now) or [[None]]
+    return newest

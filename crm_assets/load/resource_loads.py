@@ -132,6 +132,18 @@ def complete_record(
     )
 
 
+def last_loads(client: Client) -> dict[str, str]:
+    """Return the id of the last complete load of each resource; nothing without a record."""
+    table, own = (client.make_qualified_table_name(name) for name in (LOADS_TABLE, LOADS_TABLE_NAME))
+    load = client.escape_column_name(LOAD_ID)
+    where = f"{load} IN (SELECT load_id FROM {own} WHERE status = 0)"
+    try:
+        rows = client.execute_sql(f"SELECT resource, max({load}) FROM {table} WHERE {where} GROUP BY resource")
+    except DatabaseUndefinedRelation:
+        return {}
+    return {str(resource): str(load_id) for resource, load_id in rows or ()}
+
+
 def last_full_listings(client: Client) -> dict[str, datetime]:
     """Return when each resource was last loaded from a whole listing; nothing without a record."""
     table, own = (client.make_qualified_table_name(name) for name in (LOADS_TABLE, LOADS_TABLE_NAME))
