@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from crm_assets.errors import CrmAssetsError, Reason, SettingError
+from crm_assets.errors import ApiConfigError, CrmAssetsError, Reason, SettingError
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
@@ -20,6 +21,8 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 SILENT = Console(quiet=True)
 """Stands for the terminal where nothing is to be printed."""
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
+"""Whether the command has left out an account that cannot be read."""
 
 AccountName = Annotated[
     str | None, typer.Option("--account", help="Name of the account. Default: all configured accounts.")
@@ -32,13 +35,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 def accounts_of(name: str | None, resources: list[str] | None = None, *, shown: Console = out) -> "list[Account]":
     """Return the accounts that a command is about, and say on `shown` which they are.
 
+    One whose API cannot be read is told, and left out; the command then ends as failed when the others are done.
+
     Raises:
         SettingError: an account has a setting that cannot be used, or `resources` could be of several accounts.
+        ApiConfigError: the API of the only account cannot be read.
     """
     from crm_assets.account import configured_accounts
     from crm_assets.unknown_settings import unknown_settings
 
-    accounts = configured_accounts(name)
+    unusable: dict[str, ApiConfigError] = {}
+    accounts = configured_accounts(name, unusable=unusable)
+    if unusable and not accounts:
+        raise next(iter(unusable.values()))
+    for error in unusable.values():
+        err.print(str(error), style="red", markup=False, soft_wrap=True)
+    _left_out.set(bool(unusable))
     if resources and len(accounts) > 1:
         raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
     for one in accounts:
@@ -51,8 +63,11 @@ def accounts_of(name: str | None, resources: list[str] | None = None, *, shown: 
 @contextmanager
 def explained() -> Iterator[None]:
     """Print what went wrong, in words, and exit with the code that says what kind of help is needed."""
+    _left_out.set(False)
     try:
         yield
+        if _left_out.get():
+            raise typer.Exit(EXIT_CODES["setting"])
     except CrmAssetsError as error:
         fail(str(error), {error.reason})
     except OSError as error:

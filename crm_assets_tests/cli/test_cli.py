@@ -334,3 +334,16 @@ def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_l
     done = process("sync", AUTOMATION__TIMEZONE="Mars/Olympus")
     assert done.returncode == 2
     assert done.stderr.startswith("automation.timezone cannot be used: 'Mars/Olympus' is not a time zone")
+
+
+def test_an_account_whose_api_has_an_error_is_told_and_the_others_are_asked(
+    crm_assets: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.yaml").write_text("client: {}\nresources: [{name: a, endpoint: {pth: x}}]\n")
+    shop = {"SOURCES__SHOP__API": str(tmp_path / "shop.yaml")}
+    done = crm_assets("ping", ACCOUNTS="crm,shop", **shop)
+    assert done.returncode == 2
+    assert "shop.yaml: resources.a.endpoint.pth: unknown word; did you mean `path`?" in done.stderr
+    assert "contacts" in done.stdout
+    alone = crm_assets("ping", "--account", "shop", ACCOUNTS="crm,shop", **shop)
+    assert (alone.returncode, alone.stdout) == (2, "")
