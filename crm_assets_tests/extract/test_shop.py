@@ -230,11 +230,8 @@ def test_pages_that_nobody_has_named_a_paginator_for_are_not_taken_for_all(
     assert "Name the paginator of its endpoint" in str(error)
 
 
-@pytest.mark.parametrize("listing", [name for name in LISTINGS if name not in ("addresses", "lines", "stock")])
+@pytest.mark.parametrize("listing", ["products", "orders", "customers", "invoices", "payments", "shipments", "search"])
 def test_a_listing_of_any_paginator_goes_on_where_it_broke_off(reader: Reader, shop: Shop, listing: str) -> None:
-    pages = len(shop.records.all(listing)) // 10
-    if pages < 2 or listing in ("exports", "stores"):
-        return
     shop.fail(listing, from_page=3)
     assert reader.read(listing).failed
     shop.heal()
