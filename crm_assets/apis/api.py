@@ -148,6 +148,12 @@ class Api:
         parts = [self.client, *(resource.endpoint for resource in self.resources)]
         return tuple(dict.fromkeys(reference for part in parts for reference in references_in(part)))
 
+    @cached_property
+    def login_references(self) -> frozenset[Reference]:
+        """What the logins and headers refer to: it must not be shown, wherever it comes from."""
+        parts = [self.client, *(resource.endpoint for resource in self.resources)]
+        return frozenset(references_in([part.get(word) for part in parts for word in ("auth", "headers")]))
+
 
 def load_api(api: Any, folder: Path) -> Api:
     """Return the API that `api` names, or is.

@@ -29,8 +29,8 @@ class Reference:
 
     @property
     def is_secret(self) -> bool:
-        """Whether the value must not be shown."""
-        return self.source != "dlt.config"
+        """Whether the value must not be shown, wherever it is used. One of the environment may be an address."""
+        return self.source == "dlt.secrets"
 
 
 class Referring:

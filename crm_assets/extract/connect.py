@@ -68,6 +68,7 @@ def _connection(account: Account, base_url: str, values: Mapping[Reference, Any]
         values,
         account.api.client.get("auth"),
         account.api.client.get("headers", {}),
+        account.api.login_references,
         page_size=crm.page_size,
         answer_seconds=crm.answer_seconds,
         answer_bytes=crm.answer_bytes,

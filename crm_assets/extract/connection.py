@@ -31,6 +31,8 @@ class Connection:
     """The login of every request, in the words of the configuration, with its references."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Headers of every request, with their references."""
+    login_references: frozenset[Reference] = field(default_factory=frozenset, repr=False)
+    """What logins and headers refer to, those of single endpoints included."""
     page_size: int | None = None
     """Records per page; None for the limit that the API names."""
     connect_timeout: float = 10.0
@@ -92,7 +94,8 @@ class Connection:
         """All secrets, the parts of the login, and the pair that basic auth makes of two of them."""
         auth = self.auth if isinstance(self.auth, Mapping) else {}
         login = self.resolve([auth[word] for word in SECRET_WORDS if word in auth])
-        referred = [value for reference, value in self.values.items() if reference.is_secret]
+        hidden = {*self.login_references, *references_in(self.auth)}
+        referred = [value for one, value in self.values.items() if one.is_secret or one in hidden]
         pair = [":".join(map(str, login))] if "password" in auth else []
         return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair]))
 

@@ -22,7 +22,7 @@ from crm_assets.extract.progress import ProgressListener, Reading
 from crm_assets.extract.rate_limit import RateLimit
 from crm_assets.extract.source import crm_source
 from crm_assets_tests.conftest import impatient
-from crm_assets_tests.shop import LISTINGS, LOGINS, Answer, Shop
+from crm_assets_tests.shop import LISTINGS, LOGINS, TOKEN, Answer, Shop
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -350,3 +350,20 @@ def test_children_come_in_a_dlt_source_too(shop: Shop, tmp_path: Path) -> None:
     source = crm_source("shop", api=shop.config(), base_url=shop.base_url, data_dir=tmp_path, resources=["addresses"])
     tables = list(source.resources["addresses"])
     assert sum(len(table) for table in tables) == len(shop.records.all("addresses"))
+
+
+def test_an_address_from_the_environment_is_no_secret_and_a_token_from_there_is(
+    reader: Reader, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_URL", shop.base_url)
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+
+    def change(config: dict[str, Any]) -> None:
+        config["client"] |= {"base_url": "{{ env.SHOP_URL }}", "auth": {"token": "{{ env.SHOP_TOKEN }}"}}
+
+    with connect(reader.account(change)) as connection:
+        assert connection.redacted(f"{shop.base_url}?{TOKEN}") == f"{shop.base_url}?***"
+    shop.fail("payments", from_page=4)
+    assert shop.base_url in str(reader.read("payments", change=change).failed["payments"])
+    shop.heal()
+    assert reader.read("payments", change=change).complete[0].resumed == 30
