@@ -144,8 +144,9 @@ class Api:
 
     @cached_property
     def references(self) -> tuple[Reference, ...]:
-        """What the configuration refers to, each once: settings, secrets, the environment."""
-        parts = [self.client, *(resource.endpoint for resource in self.resources)]
+        """What requests refer to, each once: settings, secrets, the environment. The address is the account's."""
+        client = {word: value for word, value in self.client.items() if word != "base_url"}
+        parts = [client, *(resource.endpoint for resource in self.resources)]
         return tuple(dict.fromkeys(reference for part in parts for reference in references_in(part)))
 
     @cached_property

@@ -11,9 +11,6 @@ from crm_assets.extract.connection import Connection
 from crm_assets.extract.rate_limit import RateLimit
 from crm_assets.settings import AccountSettings, SandboxSettings, find_reference
 
-ADDRESS = Reference("dlt.config", "base_url")
-"""What an API refers to whose address is the setting of that name."""
-
 
 @contextmanager
 def connect(account: Account, **login: Any) -> Iterator[Connection]:
@@ -42,10 +39,9 @@ def connect(account: Account, **login: Any) -> Iterator[Connection]:
 
 def _values(account: Account, given: Mapping[str, Any]) -> dict[Reference, Any]:
     """Return what the API's configuration refers to."""
-    wanted = [reference for reference in account.api.references if reference != ADDRESS]
     values = {
         one: given[one.name] if one.is_secret and one.name in given else find_reference(account.name, one)
-        for one in wanted
+        for one in account.api.references
     }
     if missing := [one for one, value in values.items() if value is None]:
         raise SettingError("\n".join(_missing(account, one) for one in missing))
