@@ -6,16 +6,16 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from crm_assets.apis.api_config import Cadence, Client, Endpoint, ErrorHandler, Incremental, WriteDisposition
-from crm_assets.apis.defaults import complete_rows
+from crm_assets.apis.defaults import complete_rows, endpoint_places
 from crm_assets.apis.expressions import parents_of
 from crm_assets.apis.files import beside, find_config
 from crm_assets.apis.references import Reference, references_in
 from crm_assets.apis.validation import validate
 from crm_assets.errors import ApiConfigError
-from crm_assets.models.columns import Column, column_name, columns_of
+from crm_assets.models.columns import Column, collected_column, column_name, columns_of
 from crm_assets.models.record import BaseRecord, DataType
 
 
@@ -44,6 +44,10 @@ class Resource:
     include_from_parent: tuple[str, ...] = ()
     """Fields of the parent's record that each of its children gets, as `_<parent>_<field>`."""
     processing_steps: tuple[ProcessingStep, ...] = ()
+    more_endpoints: tuple[Endpoint, ...] = ()
+    """What is listed after the first endpoint, where the resource has several."""
+    remove_fields: tuple[str, ...] = ()
+    """Fields that the CRM puts into records and that are not part of them."""
     hints: tuple[Column, ...] = ()
     """Columns that the configuration declares, where there is no model."""
 
@@ -61,9 +65,15 @@ class Resource:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The declared columns, none without a model or hints. Those of the key are never NULL."""
+        """The declared columns, none without a model or hints. Those of the key are never NULL.
+
+        Fields that are collected from parents have columns too, with a model or without.
+        """
         declared = columns_of(self.model) if self.model else self.hints
-        return tuple(replace(one, nullable=one.nullable and one.name not in self.key) for one in declared)
+        kept = [one for one in declared if one.field not in self.remove_fields]
+        names = {one.name for one in kept}
+        collected = [collected_column(*one) for one in self.collected.items() if column_name(one[0]) not in names]
+        return tuple(replace(one, nullable=one.nullable and one.name not in self.key) for one in [*kept, *collected])
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -71,9 +81,36 @@ class Resource:
         return tuple(map(column_name, self.primary_key))
 
     @cached_property
+    def parts(self) -> tuple[Self, ...]:
+        """The resource once for each of its endpoints, with that endpoint alone: one is listed after the other."""
+        if not self.more_endpoints:
+            return (self,)
+        return tuple(replace(self, endpoint=one, more_endpoints=()) for one in (self.endpoint, *self.more_endpoints))
+
+    @cached_property
+    def parents(self) -> tuple[str, ...]:
+        """The resources whose records this one is requested for, each with a request of its own."""
+        found = [parent for part in (self.endpoint, *self.more_endpoints) for parent in parents_of(part)]
+        return tuple(dict.fromkeys(found))
+
+    @property
     def parent(self) -> str | None:
-        """The resource whose records this one is requested for, each with a request of its own."""
+        """The parent of the first endpoint, None for none."""
         return next(iter(parents_of(self.endpoint)), None)
+
+    @cached_property
+    def collected(self) -> Mapping[str, str]:
+        """The fields that become lists of those parents that list the record, each with the parent."""
+        return {
+            field: next(iter(parents_of(part)))
+            for part in (self.endpoint, *self.more_endpoints)
+            for field in part.get("collect_from_parent", {})
+        }
+
+    @cached_property
+    def may_repeat(self) -> bool:
+        """Whether one record may be listed several times, and is the same one each time."""
+        return bool(self.more_endpoints or self.collected or self.paginator_type == "time_window")
 
     @property
     def inherited(self) -> Mapping[str, str]:
@@ -107,7 +144,8 @@ class Resource:
     @property
     def has_pages(self) -> bool:
         """Whether a listing may have more than one page."""
-        return self.paginator_type not in (None, "single_page") or self.parent is not None
+        has_one = self.paginator_type in (None, "single_page") and not self.more_endpoints
+        return not has_one or self.parent is not None
 
 
 @dataclass(frozen=True)
@@ -146,13 +184,13 @@ class Api:
     def references(self) -> tuple[Reference, ...]:
         """What requests refer to, each once: settings, secrets, the environment. The address is the account's."""
         client = {word: value for word, value in self.client.items() if word != "base_url"}
-        parts = [client, *(resource.endpoint for resource in self.resources)]
+        parts = [client, *(part.endpoint for resource in self.resources for part in resource.parts)]
         return tuple(dict.fromkeys(reference for part in parts for reference in references_in(part)))
 
     @cached_property
     def login_references(self) -> frozenset[Reference]:
         """What the logins and headers refer to: it must not be shown, wherever it comes from."""
-        parts = [self.client, *(resource.endpoint for resource in self.resources)]
+        parts = [self.client, *(part.endpoint for resource in self.resources for part in resource.parts)]
         return frozenset(references_in([part.get(word) for part in parts for word in ("auth", "headers")]))
 
 
@@ -191,9 +229,15 @@ def read_api(config: Any, origin: str = "api", file: Path | None = None) -> Api:
 
 def _resource(row: Mapping[str, Any], origin: str, file: Path | None) -> Resource:
     place = f"{origin}: resources.{row['name']}"
+    first, *more = [
+        _endpoint(one, f"{place}.{where}", file)
+        for one, where in zip(row["endpoints"], endpoint_places(row), strict=True)
+    ]
     return Resource(
         name=row["name"],
-        endpoint=_endpoint(row["endpoint"], f"{place}.endpoint", file),
+        endpoint=first,
+        more_endpoints=tuple(more),
+        remove_fields=tuple(row.get("remove_fields", ())),
         model=_model(row.get("model"), row.get("primary_key", ()), place, file),
         cadence=row["cadence"],
         primary_key=row.get("primary_key", ()),
@@ -210,11 +254,14 @@ def _endpoint(endpoint: Mapping[str, Any], place: str, file: Path | None) -> End
     if actions := endpoint.get("response_actions"):
         where = f"{place}.response_actions"
         found["response_actions"] = [{**one, "action": _functions(one["action"], where, file)} for one in actions]
-    incremental = endpoint.get("incremental", {})
+    incremental = dict(endpoint.get("incremental", {}))
     if "convert" in incremental:
-        convert = _functions(incremental["convert"], f"{place}.incremental.convert", file)
-        found["incremental"] = {**incremental, "convert": convert}
-    return cast(Endpoint, found)
+        incremental["convert"] = _functions(incremental["convert"], f"{place}.incremental.convert", file)
+    if "endpoints" in incremental:
+        where = f"{place}.incremental.endpoints"
+        newer = [_endpoint(one, f"{where}.{number}", file) for number, one in enumerate(incremental["endpoints"])]
+        incremental["endpoints"] = newer
+    return cast(Endpoint, {**found, "incremental": incremental} if incremental else found)
 
 
 def _functions(named: Any, place: str, file: Path | None) -> Any:

@@ -48,6 +48,12 @@ def is_last_record_cursor(paginator: Any) -> bool:
     )
 
 
+def cursor_fields(incremental: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields that grow with each change."""
+    path = incremental["cursor_path"]
+    return (path,) if isinstance(path, str) else tuple(path)
+
+
 def _json_path(value: str) -> str:
     if _KEYS.fullmatch(value):
         return value
@@ -101,6 +107,10 @@ def _path_only(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
+def _cursor_path(value: Any) -> Any:
+    return _json_path(value) if isinstance(value, str) else _names(value)
+
+
 def _name_only(value: Any) -> Any:
     """Take a text in the place of a resource for its name, which is its path too."""
     return {"name": value} if isinstance(value, str) else value
@@ -128,13 +138,21 @@ Status = Annotated[int, Field(ge=400, le=599)]
 
 
 @with_config(_STRICT)
-class LastRecordCursor(TypedDict):
-    """The guide's cursor: the last record of each page carries the cursor of the next one. Told by its `limit`."""
+class LastRecordCursor(TypedDict, total=False):
+    """The guide's cursor: the last record of each page carries the cursor of the next one. Told by its `limit`.
 
-    type: Literal["cursor"]
-    limit: Positive
+    Both go into the query, or as `cursor_body_path` and `limit_body_path` into the body: a form, or JSON. Where a full
+    page without a cursor may not be the last one, it is requested again with twice the limit, up to `maximum_limit`.
+    """
+
+    type: Required[Literal["cursor"]]
+    limit: Required[Positive]
+    limit_param: str
+    limit_body_path: str
+    maximum_limit: Positive
     cursor_param: str
-    stop_condition: NotRequired[Annotated[str, AfterValidator(_stop_condition)]]
+    cursor_body_path: str
+    stop_condition: Annotated[str, AfterValidator(_stop_condition)]
 
 
 @with_config(_STRICT)
@@ -204,6 +222,20 @@ class PageNumber(TypedDict, total=False):
     maximum_page: int
     stop_after_empty_page: bool
     has_more_path: JsonPath
+
+
+@with_config(_STRICT)
+class TimeWindow(TypedDict, total=False):
+    """Each request asks for a window of time, in epoch seconds, from `start` to now; the last one for what is to come.
+
+    A record that reaches into two windows comes twice, and is one row.
+    """
+
+    type: Required[Literal["time_window"]]
+    start: Required[Any]
+    span_days: Required[Any]
+    start_param: str
+    end_param: str
 
 
 @with_config(_STRICT)
@@ -284,15 +316,20 @@ class ResponseAction(TypedDict, total=False):
 
 @with_config(_STRICT)
 class Incremental(TypedDict, total=False):
-    """The field that grows with each change, and the parameter that asks for what is newer."""
+    """The field that grows with each change, or several of them, and the parameter that asks for what is newer.
 
-    cursor_path: Required[JsonPath]
+    Where other endpoints than that of the whole listing say what is newer, they are `endpoints`; the whole listing is
+    what is left when one of them answers with an error.
+    """
+
+    cursor_path: Required[Annotated[Any, AfterValidator(_cursor_path)]]
     initial_value: Any
     end_value: Any
     start_param: str
     end_param: str
     convert: Function
     lag: Annotated[float, Field(ge=0, strict=False)]
+    endpoints: "list[Annotated[Endpoint, BeforeValidator(_path_only)]]"
 
 
 @with_config(_STRICT)
@@ -331,6 +368,10 @@ class Endpoint(TypedDict, total=False):
     data_selector: JsonPath | None
     response_actions: list[Annotated[ResponseAction, BeforeValidator(_action_only)]]
     incremental: Incremental
+    collect_from_parent: dict[str, str]
+    """Fields that become a list: of the values that a field of each parent has which lists the record."""
+    total_field: str
+    """The field of a page's first record that says how many records there are."""
     auth: Any
     error_handler: PartialErrorHandler
 
@@ -343,6 +384,7 @@ class ResourceDefaults(TypedDict, total=False):
     write_disposition: Annotated[WriteDisposition, BeforeValidator(_disposition)]
     include_from_parent: list[str]
     processing_steps: list[ProcessingStep]
+    remove_fields: list[str]
     columns: dict[str, ColumnHint]
     selected: bool
     parallelized: bool
@@ -356,6 +398,8 @@ class ResourceConfig(ResourceDefaults, total=False):
 
     name: Required[str]
     model: Any
+    endpoints: list[Annotated[Endpoint, BeforeValidator(_path_only)]]
+    """Several endpoints instead of one, whose records are one resource. What several of them list is one row."""
 
 
 @with_config(_STRICT)

@@ -18,9 +18,26 @@ def complete_rows(config: ApiConfig) -> list[dict[str, Any]]:
     return [_complete(row, config.get("resource_defaults", {}), config["client"]) for row in config["resources"]]
 
 
+def endpoint_places(row: Mapping[str, Any]) -> list[str]:
+    """Return where each of the endpoints of a complete row stands in its configuration, for messages."""
+    count = len(row["endpoints"])
+    return ["endpoint"] if count == 1 else [f"endpoints.{number}" for number in range(count)]
+
+
 def _complete(row: Mapping[str, Any], defaults: Mapping[str, Any], client: Mapping[str, Any]) -> dict[str, Any]:
-    general, own = defaults.get("endpoint", {}), row.get("endpoint", {})
-    endpoint = {"path": row["name"], "method": "GET", **general, **own}
+    general = {"path": row["name"], **defaults.get("endpoint", {})}
+    written = row.get("endpoints", [row.get("endpoint", {})])
+    return {
+        "write_disposition": "append",
+        "cadence": "daily",
+        **{word: value for word, value in {**defaults, **row}.items() if word != "endpoint"},
+        "endpoints": [_complete_endpoint(own, general, client) for own in written],
+        "columns": {**defaults.get("columns", {}), **row.get("columns", {})},
+    }
+
+
+def _complete_endpoint(own: Mapping[str, Any], general: Mapping[str, Any], client: Mapping[str, Any]) -> dict[str, Any]:
+    endpoint = {"method": "GET", **general, **own}
     for word in ("params", "json"):
         if word in general and word in own:
             endpoint[word] = {**general[word], **own[word]}
@@ -32,12 +49,7 @@ def _complete(row: Mapping[str, Any], defaults: Mapping[str, Any], client: Mappi
         **general.get("error_handler", {}),
         **own.get("error_handler", {}),
     }
-    columns = {**defaults.get("columns", {}), **row.get("columns", {})}
-    return {
-        "write_disposition": "append",
-        "cadence": "daily",
-        **defaults,
-        **row,
-        "endpoint": endpoint,
-        "columns": columns,
-    }
+    if newer := endpoint.get("incremental", {}).get("endpoints"):
+        completed = [_complete_endpoint(one, general, client) for one in newer]
+        endpoint["incremental"] = {**endpoint["incremental"], "endpoints": completed}
+    return endpoint

@@ -15,7 +15,7 @@ import yaml
 from crm_assets.apis.references import Referring
 from crm_assets.errors import ApiConfigError
 
-SHIPPED: Mapping[str, Path] = {name: Path(__file__).with_name(f"{name}.py") for name in ("v1",)}
+SHIPPED: Mapping[str, Path] = {name: Path(__file__).with_name(f"{name}.py") for name in ("v1", "agilecrm")}
 """The files of the APIs that come with the project, by the value of `sources.<account>.api`."""
 
 _LAST = "<the last expression>"

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from crm_assets.apis import api_config as words
 from crm_assets.apis.api_config import ApiConfig, ResourceConfig
-from crm_assets.apis.defaults import complete_rows
+from crm_assets.apis.defaults import complete_rows, endpoint_places
 from crm_assets.apis.expressions import EXPANDED, expressions_in, expressions_of, parents_of
 from crm_assets.errors import ApiConfigError
 
@@ -35,6 +35,7 @@ _PAGINATORS: Mapping[str, Any] = {
     "offset": words.Offset,
     "page_number": words.PageNumber,
     "single_page": words.SinglePage,
+    "time_window": words.TimeWindow,
 }
 _WORDS: Mapping[str, Any] = {
     "": ApiConfig,
@@ -103,9 +104,13 @@ def _faults(config: ApiConfig) -> Iterator[str]:
         yield "resources: names no resource"
     for row, written in zip(rows, config["resources"], strict=True):
         place = f"resources.{row['name']}"
-        yield from _paginator_faults(f"{place}.endpoint.paginator", written.get("endpoint", {}).get("paginator"))
-        yield from _auth_faults(f"{place}.endpoint.auth", row["endpoint"].get("auth"))
-        yield from _endpoint_faults(f"{place}.endpoint", row["endpoint"])
+        if {"endpoint", "endpoints"} <= written.keys():
+            yield f"{place}: has both `endpoint` and `endpoints`; keep one"
+        if not row["endpoints"]:
+            yield f"{place}.endpoints: names no endpoint"
+            continue
+        for endpoint, where in zip(row["endpoints"], endpoint_places(row), strict=True):
+            yield from _endpoint_faults(f"{place}.{where}", endpoint)
         yield from _row_faults(place, row, [one["name"] for one in rows])
     yield from _circles(rows)
 
@@ -113,9 +118,13 @@ def _faults(config: ApiConfig) -> Iterator[str]:
 def _circles(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Name resources that are, over one or more others, their own parents."""
     try:
-        TopologicalSorter({row["name"]: set(parents_of(row["endpoint"])) - {row["name"]} for row in rows}).prepare()
+        TopologicalSorter({row["name"]: set(_parents(row)) - {row["name"]} for row in rows}).prepare()
     except CycleError as error:
         yield f"resources: refer to each other in a circle: {', '.join(error.args[1][1:])}"
+
+
+def _parents(row: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(parent for endpoint in row["endpoints"] for parent in parents_of(endpoint)))
 
 
 def _row_faults(place: str, row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
@@ -128,22 +137,33 @@ def _row_faults(place: str, row: Mapping[str, Any], names: Sequence[str]) -> Ite
         yield f"{place}.name: {name!r} comes twice"
     if row["write_disposition"] == "merge" and not row.get("primary_key"):
         yield f"{place}.write_disposition: `merge` needs `primary_key`, the fields that tell one record from another"
-    if row["write_disposition"] == "replace" and "incremental" in row["endpoint"]:
+    if row["write_disposition"] == "replace" and any("incremental" in one for one in row["endpoints"]):
         yield f"{place}.write_disposition: `replace` would remove what is not new; use `merge`"
     if row.get("model") and row["columns"]:
         yield f"{place}.columns: the model declares the columns; remove one of the two"
-    parents = parents_of(row["endpoint"])
-    if len(parents) > 1:
-        yield f"{place}.endpoint: refers to several parents, {', '.join(parents)}; it can have one"
-    for parent in parents.keys() - set(names):
+    parents = _parents(row)
+    for parent in [one for one in parents if one not in names]:
         yield f"{place}.endpoint: refers to the resource {parent!r}, which is not there{_hint(parent, names)}"
     if name in parents:
         yield f"{place}.endpoint: refers to itself"
-    if not parents and row.get("include_from_parent"):
+    if len(row["endpoints"]) > 1 and any("incremental" in one for one in row["endpoints"]):
+        yield f"{place}.endpoints: `incremental` is for a resource with one endpoint"
+    if not row.get("include_from_parent"):
+        return
+    if not parents:
         yield f"{place}.include_from_parent: has no parent; name one in endpoint.path, {{resources.<parent>.<field>}}"
+    elif len(row["endpoints"]) > 1:
+        yield f"{place}.include_from_parent: is for a resource with one endpoint; use endpoint.collect_from_parent"
 
 
-def _endpoint_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str]:
+def _endpoint_faults(place: str, endpoint: Mapping[str, Any], *, is_incremental: bool = False) -> Iterator[str]:
+    yield from _paginator_faults(f"{place}.paginator", endpoint.get("paginator"))
+    yield from _auth_faults(f"{place}.auth", endpoint.get("auth"))
+    parents = parents_of(endpoint)
+    if len(parents) > 1:
+        yield f"{place}: refers to several parents, {', '.join(parents)}; it can have one"
+    if endpoint.get("collect_from_parent") and not parents:
+        yield f"{place}.collect_from_parent: has no parent; name one in path, {{resources.<parent>.<field>}}"
     if endpoint.get("json") and endpoint.get("data"):
         yield f"{place}: has both `json` and `data`; a request has one body"
     for name, value in endpoint.get("params", {}).items():
@@ -151,7 +171,11 @@ def _endpoint_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str]:
         if kind not in ("resolve", "incremental"):
             yield f"{place}.params.{name}.type: {kind!r} is neither `resolve` nor `incremental`"
     for word in EXPANDED:
-        yield from (f"{place}.{word}: {problem}" for problem in _expression_faults(endpoint, word))
+        faults = _expression_faults(endpoint, word, is_incremental=is_incremental or "incremental" in endpoint)
+        yield from (f"{place}.{word}: {problem}" for problem in faults)
+    if is_incremental and "incremental" in endpoint:
+        yield f"{place}.incremental: is that of the endpoint for the whole listing; remove it here"
+        return
     yield from _incremental_faults(place, endpoint)
 
 
@@ -163,8 +187,15 @@ def _incremental_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str
     incremental = endpoint.get("incremental")
     if incremental is None:
         return
-    if not incremental["cursor_path"].isidentifier():
+    if not all(field.isidentifier() for field in words.cursor_fields(incremental)):
         yield f"{place}.incremental.cursor_path: must be a field of the record itself, not of a part of it"
+    for number, newer in enumerate(incremental.get("endpoints", [])):
+        yield from _endpoint_faults(f"{place}.incremental.endpoints.{number}", newer, is_incremental=True)
+        if not any(one.startswith("incremental.") for one in expressions_of(newer)):
+            where = f"{place}.incremental.endpoints.{number}"
+            yield f"{where}: does not ask for what is newer; use {{incremental.start_value}}"
+    if "endpoints" in incremental:
+        return
     asked = any(one.startswith("incremental.") for one in expressions_of(endpoint))
     if "start_param" not in incremental and not asked:
         yield f"{place}.incremental: nothing asks for what is newer; name the parameter in `start_param`"
@@ -172,18 +203,18 @@ def _incremental_faults(place: str, endpoint: Mapping[str, Any]) -> Iterator[str
         yield f"{place}.incremental.initial_value: is missing; the first listing begins with it"
 
 
-def _expression_faults(endpoint: Mapping[str, Any], word: str) -> Iterator[str]:
+def _expression_faults(endpoint: Mapping[str, Any], word: str, *, is_incremental: bool) -> Iterator[str]:
     for expression in expressions_in(endpoint.get(word)):
-        if problem := _expression_problem(expression, endpoint):
+        if problem := _expression_problem(expression, endpoint, is_incremental=is_incremental):
             yield f"{{{expression}}} {problem}"
 
 
-def _expression_problem(expression: str, endpoint: Mapping[str, Any]) -> str | None:
+def _expression_problem(expression: str, endpoint: Mapping[str, Any], *, is_incremental: bool) -> str | None:
     first, *rest = expression.split(".")
     if first == "resources":
         return None if len(rest) >= 2 else "must be {resources.<parent>.<field>}"
     if first == "incremental":
-        if "incremental" not in endpoint:
+        if not is_incremental:
             return "needs `incremental` in the endpoint"
         values = ("start_value", "initial_value", "last_value", "end_value")
         return None if rest and rest[0] in values else f"must be one of {', '.join(values)}"
@@ -213,20 +244,33 @@ def _paginator_faults(place: str, paginator: Any) -> Iterator[str]:
     else:
         is_guides = words.is_last_record_cursor(paginator)
         yield from _part_faults(place, words.LastRecordCursor if is_guides else _PAGINATORS[kind], paginator)
-        yield from _range_faults(place, paginator)
+        yield from _cursor_faults(place, paginator) if is_guides else _range_faults(place, paginator)
+
+
+def _cursor_faults(place: str, paginator: Mapping[str, Any]) -> Iterator[str]:
+    """Name what the cursor of the last record lacks, or has twice."""
+    yield from _both(place, paginator, ("cursor_param", "cursor_body_path"), ("limit_param", "limit_body_path"))
+    if "cursor_param" not in paginator and "cursor_body_path" not in paginator:
+        yield f"{place}.cursor_param: is missing"
+
+
+def _both(place: str, paginator: Mapping[str, Any], *pairs: tuple[str, str]) -> Iterator[str]:
+    for one, other in pairs:
+        if paginator.get(one) and paginator.get(other):
+            yield f"{place}: has both `{one}` and `{other}`; keep one"
 
 
 def _range_faults(place: str, paginator: Mapping[str, Any]) -> Iterator[str]:
     """Name what dlt's paginators of numbers would refuse."""
     if paginator["type"] not in ("offset", "page_number"):
         return
-    for one, other in (
+    yield from _both(
+        place,
+        paginator,
         ("page_param", "page_body_path"),
         ("offset_param", "offset_body_path"),
         ("limit_param", "limit_body_path"),
-    ):
-        if paginator.get(one) and paginator.get(other):
-            yield f"{place}: has both `{one}` and `{other}`; keep one"
+    )
     ends = ("maximum_page", "maximum_offset", "has_more_path")
     has_total = paginator.get("total_path", "total") is not None
     if (

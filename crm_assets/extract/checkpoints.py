@@ -20,9 +20,11 @@ class Position:
     """How far a listing is."""
 
     next_request: NextRequest | None = None
-    """The request for the page that follows; None for a resource with a parent."""
+    """The request for the page that follows; None for an endpoint with a parent."""
     done_bytes: int = 0
     """How much of the file of those parents counts that are done."""
+    part: int = 0
+    """At which of the resource's endpoints it is, from 0."""
     parents_bytes: int = 0
     """How much of the file counts in which the resource's own children find their parents."""
 

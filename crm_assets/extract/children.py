@@ -23,6 +23,8 @@ class Family:
 
     parent: Parent
     records: list[Any]
+    count: int | None = None
+    """How many the CRM says that there are; None if it says nothing."""
 
 
 def read_families(
@@ -31,7 +33,7 @@ def read_families(
     """Yield the records of `resource` for each of `parents`, in the order in which they come.
 
     Args:
-        resource: what is listed; it has a parent.
+        resource: what is listed, at one endpoint; it has a parent.
         connection: address, login, limits, and how many requests are sent at once.
         traffic: where the cost is counted.
         parents: for whom.
@@ -94,6 +96,6 @@ class _Worker(Thread):
             with CrmSession(self._resource, self._connection, self._traffic) as session:
                 reader = EndpointReader(self._resource, self._connection, session)
                 while (parent := self._tasks.get()) is not None and not self._given_up.is_set():
-                    self._outcomes.put(Family(parent, reader.read(parent)))
+                    self._outcomes.put(Family(parent, *reader.read(parent)))
         except Exception as error:  # whoever waits for an outcome must get one
             self._outcomes.put(own_error(error, self._resource.name))

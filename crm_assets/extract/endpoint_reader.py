@@ -17,6 +17,7 @@ from crm_assets.apis.api import Resource
 from crm_assets.apis.expressions import placeholders_of
 from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, own_error
 from crm_assets.extract.client import CrmSession
+from crm_assets.extract.collected import with_member
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.pages import Guard, Page, page_of, processed, redacted_error
 from crm_assets.extract.paginators import ListingPaginator, paginator_of
@@ -45,11 +46,12 @@ class EndpointReader:
         self._client = _Client(connection.base_url, headers, session=session)
         self._request = request_of(resource, connection)
         self._placeholders = placeholders_of(resource.endpoint)
+        self._collected = resource.endpoint.get("collect_from_parent", {})
         selector = resource.endpoint.get("data_selector")
         self._selector = jsonpath.compile_path(selector) if selector else None
 
-    def read(self, parent: Parent) -> list[Any]:
-        """Return the records of all children of `parent`.
+    def read(self, parent: Parent) -> tuple[list[Any], int | None]:
+        """Return the records of all children of `parent`, and how many the CRM says that there are, if it does.
 
         Raises:
             CrmError: they could not be read; names the parent.
@@ -72,28 +74,35 @@ class EndpointReader:
             raise redacted_error(own_error(error, self._resource.name), self._connection) from None
         return processed(page.records, self._resource.processing_steps) if page else []
 
-    def _records(self, parent: Parent) -> list[Any]:
-        guard = Guard(self._resource.name, self._connection)
+    def _records(self, parent: Parent) -> tuple[list[Any], int | None]:
+        guard = Guard(self._resource, self._connection)
         inherited = build_parent_record(dict(parent), str(self._resource.parent), [*self._resource.include_from_parent])
         records: list[Any] = []
+        count: int | None = None
         for page in self._pages(parent):
             guard.check(page)
             if self._connection.cancelled.is_set():
                 raise Cancelled(f"{self._resource.name}: reading was cancelled.")
             records += page.records
+            count = page.count if count is None else count
+        collected = {field: parent[name] for field, name in self._collected.items()}
         for record in records:
-            if inherited and isinstance(record, dict):
+            if isinstance(record, dict):
                 record.update(inherited)
-        return processed(records, self._resource.processing_steps)
+                for field, value in collected.items():
+                    record[field] = with_member(record.get(field), value)
+        # Who filters has another number of records than the CRM.
+        steps = self._resource.processing_steps
+        return processed(records, steps), None if steps else count
 
     def _pages(self, parent: Parent) -> Iterator[Page]:
         for data in self._client.paginate(
             **self._request_for(parent),
-            paginator=ListingPaginator(self._resource.name, paginator_of(self._resource, self._connection.page_size)),
+            paginator=ListingPaginator(self._resource.name, paginator_of(self._resource, self._connection)),
             data_selector=self._selector,
             hooks=create_response_hooks(response_actions(self._resource, self._connection)),
         ):
-            yield page_of(data)
+            yield page_of(data, self._resource)
 
     def _request_for(self, parent: Parent) -> dict[str, Any]:
         """Return the request for the children of `parent`, its values put in as dlt does."""

@@ -41,6 +41,8 @@ class Fetched:
     """Where it would be resumed; to be cleared when it is loaded."""
     has_pages: bool
     """Whether the listing comes in pages, so that records can move from one to another meanwhile."""
+    has_parents: bool
+    """Whether it is listed for each record of other resources, one of which can be missed."""
     since: str | None = None
     """From where an incremental listing was asked for; None for a whole one."""
 
@@ -123,8 +125,12 @@ def _options(
     path = account.data_dir / "unfinished" / account.table_id(resource.name)
     source_id = f"{connection.source_id}:{start}" if start else connection.source_id
     store = CheckpointStore(path, source_id, settings.resume_within)
-    own, parents = families.get(resource.name), families.get(resource.parent or "")
-    return ReadOptions(directory, store, settings.new_columns, parents, own, str(start) if start else None)
+    parents = {name: families[name] for name in resource.parents}
+    whole, incremental = None, resource.incremental
+    if start and start.value is not None and incremental and "endpoints" in incremental:
+        whole = with_start(resource), CheckpointStore(path, connection.source_id, settings.resume_within)
+    since = str(start) if start else None
+    return ReadOptions(directory, store, settings.new_columns, parents, families.get(resource.name), since, whole)
 
 
 def _value(start: Start | None) -> Any:
@@ -135,8 +141,8 @@ def _unloaded_parents(account: Account, resources: Sequence[Resource]) -> list[R
     """Return what must be listed for `resources` without being loaded: parents, and parents of these."""
     wanted = list(resources)
     for resource in wanted:
-        if resource.parent and resource.parent not in [one.name for one in wanted]:
-            wanted.append(account.api.resource(resource.parent))
+        names = [one.name for one in wanted]
+        wanted += [account.api.resource(parent) for parent in resource.parents if parent not in names]
     return wanted[len(resources) :]
 
 
@@ -144,8 +150,8 @@ def _families(account: Account, resources: Sequence[Resource]) -> dict[str, Pare
     """Return where the records of each parent wait for its children."""
     children: dict[str, list[Resource]] = {}
     for resource in [*resources, *_unloaded_parents(account, resources)]:
-        if resource.parent:
-            children.setdefault(resource.parent, []).append(resource)
+        for parent in resource.parents:
+            children.setdefault(parent, []).append(resource)
     return {parent: ParentRecords(parent, found) for parent, found in children.items()}
 
 
@@ -191,6 +197,7 @@ class _Thread(Thread):
             seconds,
             reader.checkpoints,
             reader.resource.has_pages,
+            bool(reader.resource.parents),
             reader.since,
         )
 

@@ -62,11 +62,25 @@ def _written(moment: datetime, like: Any) -> Any:
 def with_start(resource: Resource, start: Any = None) -> Resource:
     """Return `resource` as it is asked for from `start` on; for None from its `initial_value`, for a full listing.
 
-    What the configuration says of `incremental` is then in its parameters, path and body.
+    What the configuration says of `incremental` is then in its parameters, path and body. Where other endpoints say
+    what is newer, `start` puts them in the place of the one for the full listing.
     """
     incremental = resource.incremental
     if incremental is None:
         return resource
+    newer, values = incremental.get("endpoints"), _values(incremental, start)
+    if newer and start is not None:
+        first, *more = (cast(Endpoint, _expanded_endpoint(one, values)) for one in newer)
+        return replace(resource, endpoint=first, more_endpoints=tuple(more))
+    endpoint = _expanded_endpoint(resource.endpoint, values)
+    params = {name: value for name, value in endpoint.get("params", {}).items() if not _is_incremental(value)}
+    asked = {incremental.get("start_param"): values["start_value"], incremental.get("end_param"): values["end_value"]}
+    params |= {name: value for name, value in asked.items() if name and value is not None}
+    return replace(resource, endpoint=cast(Endpoint, {**endpoint, "params": params}))
+
+
+def _values(incremental: Incremental, start: Any) -> dict[str, Any]:
+    """Return the value of each expression that a request may hold."""
     convert = incremental.get("convert") or (lambda value: value)
     begin = incremental.get("initial_value") if start is None else start
     given = {
@@ -75,16 +89,15 @@ def with_start(resource: Resource, start: Any = None) -> Resource:
         "initial_value": incremental.get("initial_value"),
         "end_value": incremental.get("end_value"),
     }
-    values = {name: None if value is None else convert(value) for name, value in given.items()}
-    endpoint: dict[str, Any] = {
+    return {name: None if value is None else convert(value) for name, value in given.items()}
+
+
+def _expanded_endpoint(endpoint: Endpoint, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         word: _expanded(value, values) if word in EXPANDED else value
-        for word, value in resource.endpoint.items()
+        for word, value in endpoint.items()
         if word != "incremental"
     }
-    params = {name: value for name, value in endpoint.get("params", {}).items() if not _is_incremental(value)}
-    asked = {incremental.get("start_param"): values["start_value"], incremental.get("end_param"): values["end_value"]}
-    params |= {name: value for name, value in asked.items() if name and value is not None}
-    return replace(resource, endpoint=cast(Endpoint, {**endpoint, "params": params}))
 
 
 def _expanded(value: Any, values: Mapping[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """Read one listing to its end, page by page or parent by parent, so that it can be resumed wherever it breaks off."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ from crm_assets.extract.pages import read_pages
 from crm_assets.extract.paginators import NextRequest, is_resumable, paginator_of
 from crm_assets.extract.parents import DoneParents, ParentRecords
 from crm_assets.extract.spool import ListingSpool, Spooled
+from crm_assets.models.columns import column_name
 from crm_assets.text import counted
 
 BATCH_RECORDS = 1_000
@@ -33,17 +34,19 @@ class ReadOptions:
         directory: where its files go if it has one page and so cannot be resumed.
         checkpoints: where they go otherwise.
         new_columns: how many undeclared fields get a column each.
-        parents: the records of the resource's parent, if it has one.
+        parents: the records of the resource's parents, if it has any.
         for_children: where its own records go for those resources whose parent it is.
         since: from where an incremental listing is asked for; None for a whole one.
+        whole: what is listed instead if other endpoints say what is new, and one of them fails; and where it is kept.
     """
 
     directory: Path
     checkpoints: CheckpointStore
     new_columns: int = 200
-    parents: ParentRecords | None = None
+    parents: Mapping[str, ParentRecords] = field(default_factory=dict)
     for_children: ParentRecords | None = None
     since: str | None = None
+    whole: tuple[Resource, CheckpointStore] | None = None
 
 
 class ListingReader:
@@ -55,7 +58,6 @@ class ListingReader:
         parents_done: for how many parents they were read.
         traffic: what it has cost so far.
         checkpoints: where it can be resumed.
-        since: from where an incremental listing is asked for; None for a whole one.
     """
 
     def __init__(
@@ -67,13 +69,23 @@ class ListingReader:
         self._connection = connection
         self._options = options
         self.checkpoints = options.checkpoints
-        self.since = options.since
+        self._since = options.since
         self._log = log
+
+    @property
+    def since(self) -> str | None:
+        """From where an incremental listing is asked for; None for a whole one.
+
+        One of a resource with parents is whole if theirs are: they may have been meant to be incremental.
+        """
+        parents = self._options.parents.values()
+        return None if parents and all(one.since is None for one in parents) else self._since
 
     @property
     def parents_total(self) -> int | None:
         """For how many parents the resource is requested; None if it has none, or nobody knows yet."""
-        return self._options.parents.total if self._options.parents else None
+        totals = [one.total for one in self._options.parents.values()]
+        return sum(filter(None, totals)) if totals and None not in totals else None
 
     def read(self) -> Spooled:
         """Return the whole listing; what an earlier attempt has read is not requested again.
@@ -84,7 +96,7 @@ class ListingReader:
         """
         children = self._options.for_children
         try:
-            spooled = self._read_or_resume()
+            spooled = self._read_or_fall_back()
         except Exception as error:
             if children:
                 children.finish(own_error(error, self.resource.name))
@@ -92,6 +104,22 @@ class ListingReader:
         if children:
             children.finish()
         return spooled
+
+    def _read_or_fall_back(self) -> Spooled:
+        """Read what is new, or everything where the CRM refuses to say what is new."""
+        if self._options.whole is None:
+            return self._read_or_resume()
+        whole, checkpoints = self._options.whole
+        if not checkpoints.find():
+            try:
+                return self._read_or_resume()
+            except CrmError as error:
+                if not _is_refusal(error):
+                    raise
+                self._log(f"{self.resource.name}: the CRM does not say what is new ({error.why}); listing everything.")
+        self.checkpoints.clear()
+        self.resource, self.checkpoints, self._since = whole, checkpoints, None
+        return self._read_or_resume()
 
     def _read_or_resume(self) -> Spooled:
         if not self.resource.has_pages:
@@ -115,10 +143,9 @@ class ListingReader:
             f"it started at {checkpoint.started:%H:%M} UTC."
         )
         try:
-            spooled = self._read(folder, checkpoint)
-            # An empty page in response to an old cursor would end any listing.
-            if self.records > self.resumed or self.resource.parent:
-                return spooled
+            return self._read(folder, checkpoint)
+        except _NothingFollows:
+            pass
         except Exception as error:
             if not self._may_be_stale(own_error(error, name)):
                 raise
@@ -127,7 +154,7 @@ class ListingReader:
 
     def _may_be_stale(self, error: CrmAssetsError) -> bool:
         """Return whether the very first request of the resumed listing failed, and not for a reason that stays."""
-        if self.traffic.pages or self.resource.parent or isinstance(error, Cancelled | LoginRefused | DiskError):
+        if self.traffic.pages or self.resource.parents or isinstance(error, Cancelled | LoginRefused | DiskError):
             return False
         return not (isinstance(error, CrmError) and error.status == _TOO_MANY_REQUESTS)
 
@@ -135,19 +162,21 @@ class ListingReader:
         started = checkpoint.started if checkpoint else datetime.now(UTC)
         position = checkpoint.position if checkpoint else Position()
         self.records = self.resumed = checkpoint.records if checkpoint else 0
+        self.parents_done = 0
         spool = ListingSpool(
             folder,
             self.resource.name,
             self.resource.columns,
             key=self.resource.key,
             new_columns=self._options.new_columns,
+            collected=tuple(map(column_name, self.resource.collected)),
+            may_repeat=self.resource.may_repeat,
             written=checkpoint.written if checkpoint else None,
         )
         children = self._options.for_children
         if children:
-            children.begin(folder, position.parents_bytes)
-        parents = self._options.parents
-        parts = self._families(folder, position, parents) if parents else self._pages(position)
+            children.begin(folder, position.parents_bytes, self._since)
+        parts = _Parts(self, self._connection, folder, position, self._options.parents)
         batch = _Batch(self.traffic)
 
         def write() -> None:
@@ -175,17 +204,69 @@ class ListingReader:
         write()
         return spool.complete(parts.total)
 
-    def _pages(self, position: Position) -> "_Pages":
-        return _Pages(self.resource, self._connection, self.traffic, position, self.records)
 
-    def _families(self, folder: Path, position: Position, parents: ParentRecords) -> "_Families":
-        done = DoneParents(folder / f"{self.resource.name}.done", position.done_bytes)
-        return _Families(self, self._connection, done, parents)
+class _NothingFollows(Exception):
+    """A listing that is resumed has an empty page: an old cursor may be the reason."""
+
+
+def _is_refusal(error: CrmError) -> bool:
+    """Return whether the CRM has refused one request, and may well answer others."""
+    return error.status is not None and error.status >= 400 and error.status not in (401, _TOO_MANY_REQUESTS)
 
 
 def _is_resumable(error: CrmAssetsError) -> bool:
     # What is there may be what fills the disk.
     return error.reason != "disk" and getattr(error, "resumable", True)
+
+
+class _Parts:
+    """A listing, endpoint by endpoint."""
+
+    def __init__(
+        self,
+        reader: ListingReader,
+        connection: Connection,
+        folder: Path,
+        position: Position,
+        parents: Mapping[str, ParentRecords],
+    ) -> None:
+        self._reader = reader
+        self._connection = connection
+        self._folder = folder
+        self._start = position
+        self._parents = parents
+        self._number = position.part
+        self._part: _Pages | _Families | None = None
+        self._is_counted = not position.part
+        self._total = 0
+
+    @property
+    def total(self) -> int | None:
+        """How many records the CRM says that there are; None if it has not said so of all parts."""
+        return self._total if self._is_counted else None
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        resource = self._reader.resource
+        for number in range(self._start.part, len(resource.parts)):
+            self._number = number
+            is_resumed = number == self._start.part
+            self._part = self._open(resource.parts[number], self._start if is_resumed else Position())
+            yield from self._part
+            self._is_counted &= self._part.total is not None
+            self._total += self._part.total or 0
+
+    def position(self) -> Position | None:
+        """Return how far it is, if a checkpoint can say so."""
+        reached = self._part.position() if self._part else None
+        return replace(reached, part=self._number) if reached else None
+
+    def _open(self, part: Resource, position: Position) -> "_Pages | _Families":
+        reader = self._reader
+        if part.parent is None:
+            before = reader.records if not self._number else 0
+            return _Pages(part, self._connection, reader.traffic, position, before)
+        done = DoneParents(self._folder / f"{part.name}.{self._number}.done", position.done_bytes)
+        return _Families(reader, part, self._connection, done, self._parents[part.parent])
 
 
 class _Pages:
@@ -196,14 +277,22 @@ class _Pages:
     ) -> None:
         self._pages = read_pages(resource, connection, traffic, position.next_request, records_before=records)
         self._connection = connection
-        self._is_resumable = is_resumable(paginator_of(resource, None))
+        self._is_resumable = is_resumable(paginator_of(resource, connection))
+        # Windows of time may well be empty.
+        self._needs_records = position.next_request is not None and resource.paginator_type != "time_window"
         self._next_request: NextRequest | None = None
         self.total: int | None = None
 
     def __iter__(self) -> Iterator[list[Any]]:
+        has_records = False
         for page in self._pages:
-            self._next_request, self.total = page.next_request, page.total
+            self._next_request = page.next_request
+            has_records |= bool(page.records)
+            if self.total is None or page.total is not None:
+                self.total = page.count if page.total is None else page.total
             yield page.records
+        if self._needs_records and not has_records:
+            raise _NothingFollows
 
     def position(self) -> Position | None:
         """Return how far it is, if a checkpoint can say so."""
@@ -218,22 +307,35 @@ class _Pages:
 class _Families:
     """A listing parent by parent."""
 
-    total = None
-
     def __init__(
-        self, reader: ListingReader, connection: Connection, done: DoneParents, parents: ParentRecords
+        self,
+        reader: ListingReader,
+        resource: Resource,
+        connection: Connection,
+        done: DoneParents,
+        parents: ParentRecords,
     ) -> None:
         self._reader = reader
+        self._resource = resource
         self._connection = connection
         self._done = done
         self._parents = parents
-        reader.parents_done = len(done)
+        self._total = 0
+        self._is_counted = len(done) == 0
+        reader.parents_done += len(done)
+
+    @property
+    def total(self) -> int | None:
+        """How many records the CRM says that the parents have; None if it has not said so of each that has some."""
+        return self._total if self._is_counted else None
 
     def __iter__(self) -> Iterator[list[Any]]:
         reader = self._reader
         parents = self._done.missing(self._parents)
-        for family in read_families(reader.resource, self._connection, reader.traffic, parents):
+        for family in read_families(self._resource, self._connection, reader.traffic, parents):
             self._done.add(family.parent)
+            self._is_counted &= family.count is not None or not family.records
+            self._total += family.count or 0
             reader.parents_done += 1
             yield family.records
 

@@ -28,7 +28,9 @@ class Page:
     records: list[Any]
     next_request: NextRequest | None
     total: int | None = None
-    """How many records the CRM says that there are; None if it says nothing."""
+    """How many records the CRM says that there are, which are not to be more; None if it says nothing."""
+    count: int | None = None
+    """How many records a record says that there are: one may have come or gone since."""
     place: str = ""
     """Scheme, host and port that it came from."""
 
@@ -55,9 +57,9 @@ def read_pages(
         EndlessListing: a cursor or a page came twice.
         Cancelled: somebody ended the run.
     """
-    guard = Guard(resource.name, connection, start, records_before)
+    guard = Guard(resource, connection, start, records_before)
     with CrmSession(resource, connection, traffic) as session:
-        pages = iter(rest_api_resource(resource, connection, session, start) | _whole_pages())
+        pages = iter(rest_api_resource(resource, connection, session, start) | _whole_pages(resource))
         while True:
             try:
                 page = next(pages, None)
@@ -74,7 +76,7 @@ def read_pages(
 
 def _after_steps(page: Page, steps: Sequence[ProcessingStep]) -> Page:
     # Who filters has another number of records than the CRM.
-    return replace(page, records=processed(page.records, steps), total=None) if steps else page
+    return replace(page, records=processed(page.records, steps), total=None, count=None) if steps else page
 
 
 def processed(records: list[Any], steps: Sequence[ProcessingStep]) -> list[Any]:
@@ -101,16 +103,29 @@ def redacted_error(error: CrmAssetsError, connection: Connection) -> CrmAssetsEr
 
 
 @dlt.transformer
-def _whole_pages(page: PageData[Any]) -> Page:
+def _whole_pages(page: PageData[Any], resource: Resource) -> Page:
     # A transformer gets pages; whoever iterates the resource itself gets records. It returns instead of yielding:
     # dlt takes turns between generators, and would request another page before it hands this one over.
-    return page_of(page)
+    return page_of(page, resource)
 
 
-def page_of(page: PageData[Any]) -> Page:
-    """Return a page of dlt's as plain values."""
+def page_of(page: PageData[Any], resource: Resource) -> Page:
+    """Return a page of dlt's as plain values, its records without what is not part of them."""
     following = NextRequest.of(page.request) if page.paginator.has_next_page else None
-    return Page(list(page), following, reported_total(page), _place(page.response.url))
+    records = list(page)
+    count = _count_on(records, resource.endpoint.get("total_field"))
+    for field in resource.remove_fields:
+        for record in records:
+            if isinstance(record, dict):
+                record.pop(field, None)
+    return Page(records, following, reported_total(page), count, _place(page.response.url))
+
+
+def _count_on(records: Sequence[Any], field: str | None) -> int | None:
+    """Return the number that `field` of the first record holds, if it holds one."""
+    first = records[0] if records else None
+    found = str(first.get(field)) if field and isinstance(first, dict) else ""
+    return int(found) if found.isascii() and found.isdigit() else None
 
 
 def _place(url: str) -> str:
@@ -123,16 +138,17 @@ class Guard:
     """Gives up a listing that would never end, or takes too long.
 
     Args:
-        resource: name of the resource, for messages.
+        resource: what is listed, at one endpoint.
         connection: limits.
         start: request for the first page, where it is not the first of the listing.
         records_before: how many records the pages before it had.
     """
 
     def __init__(
-        self, resource: str, connection: Connection, start: NextRequest | None = None, records_before: int = 0
+        self, resource: Resource, connection: Connection, start: NextRequest | None = None, records_before: int = 0
     ) -> None:
-        self._resource = resource
+        self._resource = resource.name
+        self._has_windows = resource.paginator_type == "time_window"
         self._connection = connection
         self._seen = {str(start)}
         self._last_records: list[Any] = []
@@ -158,15 +174,24 @@ class Guard:
         if page.next_request is None:
             return
         self._check_place(page, page.next_request)
-        self._empty_pages = 0 if page.records else self._empty_pages + 1
-        if self._empty_pages > _MOST_EMPTY_PAGES:
-            raise self._endless(f"{self._empty_pages} pages in a row were empty")
         request = str(page.next_request)
         if request in self._seen:
             cursor = ", ".join(f"{name}={value}" for name, value in (page.next_request.params or {}).items())
             raise self._endless(f"the request for the next page ({cursor or page.next_request.url}) came twice")
+        if not self._has_windows:  # those end, may be empty for years, and have the same records at their borders
+            self._check_progress(page)
+        self._check_time()
+        self._seen.add(request)
+        self._last_records = page.records
+
+    def _check_progress(self, page: Page) -> None:
+        self._empty_pages = 0 if page.records else self._empty_pages + 1
+        if self._empty_pages > _MOST_EMPTY_PAGES:
+            raise self._endless(f"{self._empty_pages} pages in a row were empty")
         if page.records and page.records == self._last_records:
             raise self._endless("the same page came twice in a row")
+
+    def _check_time(self) -> None:
         if monotonic() - self._started > self._connection.listing_seconds:
             section = self._connection.section
             raise UnexpectedResponse(
@@ -175,8 +200,6 @@ class Guard:
                 f"Its table is untouched, and the next run resumes the listing. Set {section}.listing_seconds higher, "
                 f"or a larger {section}.page_size.",
             )
-        self._seen.add(request)
-        self._last_records = page.records
 
     def _check_place(self, page: Page, following: NextRequest) -> None:
         """Keep the login from going to another host, wherever a page says that the next one is."""

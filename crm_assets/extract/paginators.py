@@ -1,4 +1,4 @@
-"""How a listing goes from page to page: dlt's paginators, and the three that they lack.
+"""How a listing goes from page to page: dlt's paginators, and those that they lack.
 
 dlt's own cursor paginator neither takes the cursor out of the record nor reads it from the last one. `pages.py` guards
 all of them against listings that never end.
@@ -7,7 +7,8 @@ all of them against listings that never end.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from typing import Any, Self, cast
+from time import time
+from typing import Any, Literal, Self, cast
 
 import orjson
 from dlt.common import jsonpath
@@ -23,11 +24,16 @@ from requests import Request, Response
 
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import is_last_record_cursor, stop_field
-from crm_assets.errors import UnexpectedResponse
+from crm_assets.errors import SettingError, UnexpectedResponse
+from crm_assets.extract.connection import Connection
+from crm_assets.models.values import to_timestamp
 from crm_assets.text import counted
 
 CURSOR_FIELD = "cursor"
 """The field of a page's last record that says where the next page begins. Not part of the record."""
+_FAR_FUTURE = 4_102_444_800
+"""2100-01-01 in epoch seconds: the end of the last window of time."""
+_MOST_DAYS = 36_525
 
 
 @dataclass(frozen=True)
@@ -56,21 +62,26 @@ class NextRequest:
         return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS).decode()
 
 
-def paginator_of(resource: Resource, page_size: int | None) -> BasePaginator:
+def paginator_of(resource: Resource, connection: Connection) -> BasePaginator:
     """Return the paginator of `resource`, new for each listing.
 
     Args:
-        resource: what is listed.
-        page_size: records per page where the API takes such a number; None for the one that its configuration names.
+        resource: what is listed, at one endpoint.
+        connection: page size, and what the paginator refers to.
+
+    Raises:
+        SettingError: what it refers to cannot be used.
     """
-    config: Any = resource.endpoint.get("paginator")
+    config: Any = connection.resolve(resource.endpoint.get("paginator"))
     if config is None:
         return OnlyPagePaginator(resource.name)
     if is_last_record_cursor(config):
-        field = stop_field(config["stop_condition"]) if "stop_condition" in config else CURSOR_FIELD
-        return LastRecordCursorPaginator(resource.name, config["cursor_param"], field)
-    if isinstance(config, Mapping) and config["type"] == "offset" and page_size:
-        config = {**config, "limit": page_size}
+        return LastRecordCursorPaginator(resource.name, config)
+    kind = config["type"] if isinstance(config, Mapping) else ""
+    if kind == "time_window":
+        return TimeWindowPaginator(resource.name, config)
+    if kind == "offset" and connection.page_size:
+        config = {**config, "limit": connection.page_size}
     return deepcopy(create_paginator(config)) or OnlyPagePaginator(resource.name)
 
 
@@ -93,23 +104,29 @@ class LastRecordCursorPaginator(BasePaginator):
 
     Args:
         resource: name of the resource, for messages.
-        cursor_param: query parameter that takes the cursor.
-        field: field of the last record that carries it.
+        config: the words of `api_config.LastRecordCursor`.
 
     Raises:
-        UnexpectedResponse: the last record of a page is not an object, so nobody knows whether another page follows.
+        UnexpectedResponse: nobody knows whether another page follows: the last record of a page is not an object, or
+            a page of `maximum_limit` records is full.
     """
 
-    def __init__(self, resource: str, cursor_param: str, field: str = CURSOR_FIELD) -> None:
+    def __init__(self, resource: str, config: Mapping[str, Any]) -> None:
         super().__init__()
         self._resource = resource
-        self._cursor_param = cursor_param
-        self._field = field
+        self._config = config
+        self._field = stop_field(config["stop_condition"]) if "stop_condition" in config else CURSOR_FIELD
         self._cursor: str | None = None
+        self._limit = 0
 
     def init_request(self, request: Request) -> None:
         """Start a listing: the same instance serves every iteration of its resource."""
         self._has_next_page = True
+        self.resume(request)
+
+    def resume(self, request: Request) -> None:
+        """Go on with the page that `request` asks for."""
+        self._limit = int(asked_limit(request, self._config) or self._config["limit"])
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Take the cursor out of the page's last record."""
@@ -122,10 +139,117 @@ class LastRecordCursorPaginator(BasePaginator):
             )
         self._cursor = _pop_cursor(data, self._field)
         self._has_next_page = self._cursor is not None
+        if self._cursor is None and data and len(data) >= self._limit:
+            self._ask_for_more(data)
+
+    def _ask_for_more(self, data: list[Any]) -> None:
+        """Let a full page without a cursor come again, larger, where it may not be the last one."""
+        maximum = self._config.get("maximum_limit")
+        if maximum is None:
+            return
+        if self._limit >= maximum:
+            raise UnexpectedResponse(
+                self._resource,
+                f"a page of {counted(len(data), 'record')} is full and carries no cursor: the listing may be cut",
+                "Its table is untouched. Raise maximum_limit of its paginator in the API's configuration.",
+            )
+        self._limit = min(2 * self._limit, maximum)
+        self._has_next_page = True
+        data.clear()
 
     def update_request(self, request: Request) -> None:
-        """Ask for the page after the cursor."""
-        request.params = {**cast(dict[str, Any], request.params or {}), self._cursor_param: self._cursor}
+        """Ask for the page after the cursor, or for a larger one."""
+        if self._cursor is not None:
+            put(request, self._config, "cursor", self._cursor)
+        elif self._has_next_page:
+            put(request, self._config, "limit", self._limit)
+
+
+def asked_limit(request: Request, config: Mapping[str, Any]) -> Any:
+    """Return how many records `request` asks for, as the paginator `config` says it; None if it does not."""
+    if path := config.get("limit_body_path"):
+        body = cast(dict[str, Any], request.json or request.data or {})
+        return next(iter(jsonpath.find_values(path, body)), None)
+    return cast(dict[str, Any], request.params or {}).get(config.get("limit_param", "limit"))
+
+
+def put(request: Request, config: Mapping[str, Any], what: Literal["cursor", "limit"], value: Any) -> None:
+    """Put the cursor or the limit into `request`: into its form, its JSON or its query, as the paginator says."""
+    path = config.get(f"{what}_body_path")
+    if path is None:
+        name = config.get(f"{what}_param", what)
+        request.params = {**cast(dict[str, Any], request.params or {}), name: value}
+    elif request.data:
+        request.data = {**cast(dict[str, Any], request.data), path: value}
+    else:
+        body = cast(dict[str, Any], request.json or {})
+        jsonpath.set_value_at_path(body, path, value)
+        request.json = body
+
+
+class TimeWindowPaginator(BasePaginator):
+    """Asks for one window of time after the other, in epoch seconds, until now, and for what is to come in a last one.
+
+    Windows overlap by a second: not every API counts both ends in.
+
+    Args:
+        resource: name of the resource, for messages.
+        config: the words of `api_config.TimeWindow`.
+
+    Raises:
+        SettingError: `start` is not a time, or `span_days` not a number of days.
+    """
+
+    def __init__(self, resource: str, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._names = (config.get("start_param", "start"), config.get("end_param", "end"))
+        self._span = int(_days(resource, config["span_days"]) * 86_400)
+        self._start = _epoch_seconds(resource, config["start"])
+        self._end = 0
+
+    def init_request(self, request: Request) -> None:
+        """Ask for the first window."""
+        self._ask(request, self._start)
+
+    def resume(self, request: Request) -> None:
+        """Go on with the window that `request` asks for."""
+        self._end = int(cast(dict[str, Any], request.params)[self._names[1]])
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """End the listing with the window that has no end."""
+        self._has_next_page = self._end < _FAR_FUTURE
+
+    def update_request(self, request: Request) -> None:
+        """Ask for the next window."""
+        if self._has_next_page:
+            self._ask(request, self._end - 1)
+
+    def _ask(self, request: Request, start: int) -> None:
+        self._end = start + 1 + self._span if start < time() else _FAR_FUTURE
+        window = dict(zip(self._names, (start, self._end), strict=True))
+        request.params = {**cast(dict[str, Any], request.params or {}), **window}
+
+
+def _days(resource: str, value: Any) -> float:
+    try:
+        days = float(value)
+    except (TypeError, ValueError):
+        days = 0.0
+    if not 1 <= days <= _MOST_DAYS:
+        raise SettingError(
+            f"{resource}: span_days of its paginator is {value!r}, not a number of days, 1 to {_MOST_DAYS:,}."
+        )
+    return days
+
+
+def _epoch_seconds(resource: str, value: Any) -> int:
+    try:
+        moment = to_timestamp(value)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise SettingError(f"{resource}: start of its paginator is {value!r}, not a date such as 2015-01-01.")
+    return int(moment.timestamp())
 
 
 class OnlyPagePaginator(BasePaginator):
@@ -211,6 +335,8 @@ class ListingPaginator(BasePaginator):
         request.params, request.json, request.data = start.params, start.json, start.data
         if isinstance(self.inner, RangePaginator):
             self.inner.current_value = _number(self.inner, start)
+        if isinstance(self.inner, LastRecordCursorPaginator | TimeWindowPaginator):
+            self.inner.resume(request)
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Learn from the page whether another one follows."""

@@ -19,10 +19,12 @@ Parent = Mapping[str, Any]
 """What the children need of one record: the values of some fields, by the field's name or path."""
 
 
-def fields_for(children: Sequence[Resource]) -> tuple[str, ...]:
-    """Return the fields of a parent's record that `children`, which all have that parent, need."""
-    names = [name for one in children for fields in parents_of(one.endpoint).values() for name in fields]
-    names += [name for one in children for name in one.include_from_parent]
+def fields_for(parent: str, children: Sequence[Resource]) -> tuple[str, ...]:
+    """Return the fields of a record of `parent` that `children` need."""
+    parts = [part for one in children for part in one.parts if part.parent == parent]
+    names = [name for part in parts for name in parents_of(part.endpoint)[parent]]
+    names += [name for part in parts for name in part.include_from_parent]
+    names += [name for part in parts for name in part.endpoint.get("collect_from_parent", {}).values()]
     return tuple(dict.fromkeys(names))
 
 
@@ -110,7 +112,7 @@ class ParentRecords:
 
     def __init__(self, resource: str, children: Sequence[Resource]) -> None:
         self.resource = resource
-        self._fields = fields_for(children)
+        self._fields = fields_for(resource, children)
         self._changed = Condition()
         self._path = Path()
         self._attempt = 0
@@ -118,6 +120,8 @@ class ParentRecords:
         self._count = 0
         self._error: CrmAssetsError | None = None
         self._is_complete = False
+        self.since: str | None = None
+        """From where the listing was asked for; None for a whole one."""
 
     @property
     def total(self) -> int | None:
@@ -129,7 +133,7 @@ class ParentRecords:
         """How many bytes of the file count so far."""
         return self._bytes
 
-    def begin(self, folder: Path, size: int = 0) -> None:
+    def begin(self, folder: Path, size: int = 0, since: str | None = None) -> None:
         """Write into `folder` from now on, after the first `size` bytes of what an earlier attempt has left there."""
         path = folder / f"{self.resource}.parents"
         path.touch()
@@ -137,7 +141,7 @@ class ParentRecords:
         with path.open("rb") as file:
             count = sum(1 for _ in file)
         with self._changed:
-            self._path, self._bytes, self._count = path, size, count
+            self._path, self._bytes, self._count, self.since = path, size, count, since
             self._attempt += 1
             self._changed.notify_all()
 

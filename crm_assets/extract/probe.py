@@ -76,24 +76,25 @@ class _FirstPages:
 
     def read(self, resource: Resource) -> list[Any]:
         if resource.name not in self._read:
-            parent = self._parent(resource)
-            once = _once(resource)
-            self._session.switch_to(once)
-            if resource.parent is None:
-                self._read[resource.name] = EndpointReader(once, self._connection, self._session).first_page()
-            elif parent is None:
-                self._read[resource.name] = []
-            else:
-                self._read[resource.name] = EndpointReader(once, self._connection, self._session).read(parent)
+            parts = map(self._part, resource.parts)
+            self._read[resource.name] = [record for records in parts for record in records]
         return self._read[resource.name]
 
-    def _parent(self, resource: Resource) -> Parent | None:
+    def _part(self, part: Resource) -> list[Any]:
+        """Return the first page of one endpoint, of the first record of its parent that has children."""
+        parent = self._parent(part, part.parent) if part.parent else None
+        once = _once(part)
+        self._session.switch_to(once)
+        reader = EndpointReader(once, self._connection, self._session)
+        if parent is not None:
+            return reader.read(parent)[0]
+        return [] if part.parent else reader.first_page()
+
+    def _parent(self, part: Resource, parent: str) -> Parent | None:
         """Return the first record of the parent that has children, if there is one."""
-        if resource.parent is None:
-            return None
-        fields = fields_for([resource])
-        records = self.read(self._api.resource(resource.parent))
-        return next((one for record in records if (one := parent_of(resource.parent, record, fields))), None)
+        fields = fields_for(parent, [part])
+        records = self.read(self._api.resource(parent))
+        return next((one for record in records if (one := parent_of(parent, record, fields))), None)
 
 
 def _once(resource: Resource) -> Resource:

@@ -5,11 +5,13 @@ session: dlt's own configuration knows none of the three, and refuses them.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from dlt.common import jsonpath
 from dlt.extract import DltResource
 from dlt.sources.rest_api import rest_api_resources
+from requests import Request
 
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import is_last_record_cursor
@@ -19,7 +21,7 @@ from crm_assets.errors import UnexpectedResponse
 from crm_assets.extract.client import CrmSession
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.incremental import with_start
-from crm_assets.extract.paginators import ListingPaginator, NextRequest, paginator_of
+from crm_assets.extract.paginators import ListingPaginator, NextRequest, asked_limit, paginator_of, put
 from crm_assets.extract.response_actions import is_function
 from crm_assets.extract.responses import body_problem, without_userinfo
 
@@ -41,7 +43,7 @@ def rest_api_resource(
         session: what sends the requests, with the login.
         start: request for the page to begin with; None for the first.
     """
-    paginator = paginator_of(resource, connection.page_size)
+    paginator = paginator_of(resource, connection)
     endpoint: dict[str, Any] = {
         **request_of(resource, connection),
         "paginator": ListingPaginator(resource.name, paginator, start),
@@ -73,8 +75,18 @@ def request_of(resource: Resource, connection: Connection) -> dict[str, Any]:
     found = {word: resolved(endpoint[word], value) for word in EXPANDED if word in endpoint}
     paginator: Any = endpoint.get("paginator")
     if is_last_record_cursor(paginator):
-        found["params"] = {"limit": connection.page_size or paginator["limit"], **found.get("params", {})}
+        _put_limit(found, paginator, connection.page_size or paginator["limit"])
     return {"method": endpoint["method"], **found}
+
+
+def _put_limit(found: dict[str, Any], paginator: Mapping[str, Any], limit: int) -> None:
+    """Say in a request how many records a page has, unless the configuration says so itself."""
+    request = Request(params=found.get("params"), json=deepcopy(found.get("json")), data=found.get("data"))
+    if asked_limit(request, paginator) is not None:
+        return
+    put(request, paginator, "limit", limit)
+    parts = {"params": request.params, "json": request.json, "data": request.data}
+    found.update({word: part for word, part in parts.items() if part})
 
 
 def response_actions(resource: Resource, connection: Connection) -> list[Any]:

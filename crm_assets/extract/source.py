@@ -15,7 +15,7 @@ from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.json_columns import column_type, typed_arrays
 from crm_assets.extract.pages import read_pages
-from crm_assets.extract.parents import fields_for, parent_of
+from crm_assets.extract.parents import Parent, fields_for, parent_of
 from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import column_hints
 from crm_assets.models.values import CONVERT, DataTypeName
@@ -85,15 +85,20 @@ def _tables(account: Account, resource: Resource, email: str | None, api_key: st
 
 def _records(account: Account, resource: Resource, connection: Connection) -> Iterator[list[Any]]:
     """Yield the records of `resource` page by page, or for one parent after the other."""
-    if resource.parent is None:
-        for page in read_pages(resource, connection, Traffic()):
-            yield page.records
-        return
-    fields = fields_for([resource])
-    listed = _records(account, account.api.resource(resource.parent), connection)
-    parents = (one for records in listed for record in records if (one := parent_of(resource.name, record, fields)))
-    for family in read_families(resource, connection, Traffic(), parents):
-        yield family.records
+    for part in resource.parts:
+        if part.parent is None:
+            for page in read_pages(part, connection, Traffic()):
+                yield page.records
+        else:
+            for family in read_families(part, connection, Traffic(), _parents(account, part, part.parent, connection)):
+                yield family.records
+
+
+def _parents(account: Account, resource: Resource, parent: str, connection: Connection) -> Iterator[Parent]:
+    """Yield what is needed of the records of `parent`."""
+    fields = fields_for(parent, [resource])
+    for records in _records(account, account.api.resource(parent), connection):
+        yield from (one for record in records if (one := parent_of(parent, record, fields)))
 
 
 def _known_types(resource: Resource) -> dict[str, DataTypeName]:

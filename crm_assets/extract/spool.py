@@ -3,16 +3,17 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
+from crm_assets.extract.collected import merged
 from crm_assets.extract.json_columns import column_type, typed_arrays, typed_columns
 from crm_assets.extract.keys import all_keys, key_values, keys_of_texts
 from crm_assets.models.columns import Column, variant_of
@@ -47,7 +48,11 @@ class Spooled:
     fields: dict[str, list[str]]
     """The JSON types in which each field of the CRM came."""
     total: int | None = None
-    """How many records its pages say that there are; None if they say nothing."""
+    """How many records the CRM says that there are; None if it says nothing."""
+    collected: tuple[str, ...] = ()
+    """The columns that hold lists of the parents under which a record was found."""
+    may_repeat: bool = False
+    """Whether a record may be listed several times without anything being wrong."""
 
     superseded: frozenset[int] = frozenset()
     """Places of rows whose record came again, in a version that is newer or was listed later."""
@@ -55,6 +60,8 @@ class Spooled:
     """Keys (see `key_values`) that came more than once although nothing says that the record was changed meanwhile."""
     moved_ids: tuple[int | str, ...] = ()
     """Keys that came more than once, each time changed since: the record moved while the listing was read."""
+    lists: Mapping[int, Mapping[str, str | None]] = field(default_factory=dict)
+    """Lists of parents in whose place others come: by the place of the row, and by column, as JSON."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -106,29 +113,50 @@ class Spooled:
         repeated = keys[1:].filter(pc.equal(keys[1:], keys[:-1]))
         if not len(repeated):
             return self
-        copies: dict[int | str, list[tuple[datetime, int]]] = {}
-        for key, changed, place in self._copies(repeated):
-            copies.setdefault(key, []).append((changed, place))
-        moved = {one for one, found in copies.items() if len({changed for changed, _ in found}) == len(found)}
-        superseded = frozenset(place for found in copies.values() for _, place in sorted(found)[:-1])
+        copies: dict[int | str, list[_Copy]] = {}
+        for key, copy in self._copies(repeated):
+            copies.setdefault(key, []).append(copy)
+        for found in copies.values():
+            found.sort()
+        moved = {one for one, found in copies.items() if len({copy.changed for copy in found}) == len(found)}
+        superseded = frozenset(copy.place for found in copies.values() for copy in found[:-1])
+        lists = {found[-1].place: _merged(self.collected, found) for found in copies.values()} if self.collected else {}
         return replace(
             self,
             rows=self.rows - len(superseded),
             superseded=superseded,
-            repeated_ids=tuple(one for one in copies if one not in moved),
-            moved_ids=tuple(moved),
+            repeated_ids=() if self.may_repeat else tuple(one for one in copies if one not in moved),
+            moved_ids=() if self.may_repeat else tuple(moved),
+            lists=lists,
         )
 
-    def _copies(self, repeated: pa.Array) -> Iterator[tuple[int | str, datetime, int]]:
-        """Yield key, time of the last change and place of the rows whose key is in `repeated`."""
+    def _copies(self, repeated: pa.Array) -> Iterator[tuple[int | str, "_Copy"]]:
+        """Yield the rows whose key is in `repeated`, each with the key."""
         place = 0
-        for batch in self._batches(*self.key, _CHANGED):
+        for batch in self._batches(*self.key, _CHANGED, *self.collected):
             keys = key_values(batch, self.key)
             says_when = pa.types.is_timestamp(batch[_CHANGED].type) if _CHANGED in batch.schema.names else False
             for index in pc.indices_nonzero(pc.is_in(keys, repeated)).to_pylist():
                 changed = batch[_CHANGED][index].as_py() if says_when else None
-                yield keys[index].as_py(), changed or _NEVER, place + index
+                lists = tuple(batch[name][index].as_py() for name in self.collected)
+                yield keys[index].as_py(), _Copy(changed or _NEVER, place + index, lists)
             place += batch.num_rows
+
+    def with_known_lists(self, known: Mapping[int | str, Sequence[str | None]]) -> "Spooled":
+        """Return the listing whose lists of parents have what is known of them, too.
+
+        Args:
+            known: by key, what the columns of `collected` hold, as JSON.
+        """
+        lists, place = dict(self.lists), 0
+        for batch in self._batches(*self.key, *self.collected):
+            for index, key in enumerate(key_values(batch, self.key).to_pylist()):
+                if key in known and place + index not in self.superseded:
+                    own = lists.get(place + index) or {name: batch[name][index].as_py() for name in self.collected}
+                    both = zip(self.collected, known[key], strict=True)
+                    lists[place + index] = {name: merged([text, own[name]]) for name, text in both}
+            place += batch.num_rows
+        return replace(self, lists=lists)
 
     def keys(self) -> pa.Array:
         """Return the keys of all rows, one value each; see `key_values`."""
@@ -157,7 +185,7 @@ class Spooled:
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows as tables of one schema, tens of megabytes each; one empty table for no rows."""
-        yield from _tables(self._batches(), self.schema, self.superseded)
+        yield from _tables(_with_lists(self._batches(), self.lists), self.schema, self.superseded)
 
     def rejected_tables(self) -> Iterator[pa.Table]:
         """Yield the records that cannot be rows: resource, record_id, reason, record."""
@@ -175,6 +203,40 @@ class Spooled:
                 for field in schema
             ]
             yield pa.RecordBatch.from_arrays(whole, schema=schema)
+
+
+class _Copy(NamedTuple):
+    """A row whose record came more than once: when it last changed, its place, and its lists of parents as JSON."""
+
+    changed: datetime
+    place: int
+    lists: tuple[str | None, ...]
+
+
+def _merged(columns: Sequence[str], copies: Sequence[_Copy]) -> dict[str, str | None]:
+    return {name: merged(copy.lists[number] for copy in copies) for number, name in enumerate(columns)}
+
+
+def _with_lists(
+    batches: Iterator[pa.RecordBatch], lists: Mapping[int, Mapping[str, str | None]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield `batches` with the values of `lists`, which are by the place of the row and the column."""
+    place = 0
+    for batch in batches:
+        places = range(place, place + batch.num_rows)
+        place += batch.num_rows
+        mine = {index: lists[one] for index, one in enumerate(places) if one in lists} if lists else {}
+        yield _replaced(batch, mine) if mine else batch
+
+
+def _replaced(batch: pa.RecordBatch, lists: Mapping[int, Mapping[str, str | None]]) -> pa.RecordBatch:
+    arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name in next(iter(lists.values())):
+        values = arrays[name].to_pylist()
+        for index, one in lists.items():
+            values[index] = one[name]
+        arrays[name] = pa.array(values, arrays[name].type)
+    return pa.RecordBatch.from_arrays(list(arrays.values()), schema=batch.schema)
 
 
 @dataclass(frozen=True)
@@ -211,6 +273,8 @@ class ListingSpool:
         columns: its declared columns.
         key: the columns of its primary key.
         new_columns: how many undeclared fields get a column each.
+        collected: columns that hold lists of the parents under which a record was found.
+        may_repeat: whether a record may be listed several times without anything being wrong.
         written: what is in `directory` already, when a listing is resumed.
     """
 
@@ -222,11 +286,15 @@ class ListingSpool:
         *,
         key: tuple[str, ...] = ("id",),
         new_columns: int = 200,
+        collected: tuple[str, ...] = (),
+        may_repeat: bool = False,
         written: SpoolState | None = None,
     ) -> None:
         self._resource = resource
         self._columns = columns
         self._key = key
+        self._collected = collected
+        self._may_repeat = may_repeat
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
         if written is None:
@@ -282,6 +350,8 @@ class ListingSpool:
             rejected_rows=self._rejected.rows,
             fields=self._batcher.fields,
             total=total,
+            collected=self._collected,
+            may_repeat=self._may_repeat,
         )
 
 

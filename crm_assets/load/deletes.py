@@ -90,7 +90,7 @@ def is_confirmed(fetched: Fetched, newest: Spooled, settings: SyncSettings) -> b
             return True
         case "second_listing":
             return False
-    if not fetched.records or newest.repeated_ids or newest.moved_ids:
+    if not fetched.records or fetched.has_parents or newest.repeated_ids or newest.moved_ids:
         return False
     return not fetched.has_pages or newest.reported_count() == newest.rows + newest.rejected_rows
 

@@ -8,6 +8,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
+from crm_assets.apis.api_config import cursor_fields
 from crm_assets.extract.incremental import Start, start_value
 from crm_assets.load.deletes import table_columns
 from crm_assets.load.resource_loads import last_full_listings, last_loads
@@ -28,18 +29,18 @@ def listing_starts(account: Account, client: SqlClientBase[Any], resources: Sequ
     listed, loaded = last_full_listings(client), last_loads(client)
     due = {one.name for one in resources if _is_due(account, one, listed) or _has_missed(one, loaded)}
     for child in reversed(_parents_first(resources)):
-        if child.name in due and child.parent:
-            due.add(child.parent)
+        if child.name in due:
+            due.update(child.parents)
     starts: dict[str, Start] = {}
     for resource in _parents_first(resources):
         if resource.name in due:
             continue
         own = _own_start(account, client, resource)
-        inherited = starts.get(resource.parent or "")
+        inherited = [f"{parent} from {starts[parent]}" for parent in resource.parents if parent in starts]
         if own is not None:
             starts[resource.name] = own
-        elif inherited is not None:
-            starts[resource.name] = Start(None, f"{resource.parent} from {inherited}")
+        elif inherited:
+            starts[resource.name] = Start(None, ", ".join(inherited))
     return starts
 
 
@@ -47,8 +48,8 @@ def _parents_first(resources: Sequence[Resource]) -> list[Resource]:
     by_name = {one.name: one for one in resources}
 
     def generation(resource: Resource) -> int:
-        parent = by_name.get(resource.parent or "")
-        return 0 if parent is None else 1 + generation(parent)
+        parents = [by_name[name] for name in resource.parents if name in by_name]
+        return 1 + max(map(generation, parents)) if parents else 0
 
     return sorted(resources, key=generation)
 
@@ -61,9 +62,9 @@ def _is_due(account: Account, resource: Resource, listed: Mapping[str, datetime]
 
 
 def _has_missed(resource: Resource, loaded: Mapping[str, str]) -> bool:
-    """Return whether the parent was loaded without the resource, which then lacks the children of what was new."""
-    parent = loaded.get(resource.parent or "")
-    return parent is not None and loaded.get(resource.name, "") < parent
+    """Return whether a parent was loaded without the resource, which then lacks the children of what was new."""
+    parents = [loaded[name] for name in resource.parents if name in loaded]
+    return bool(parents) and loaded.get(resource.name, "") < max(parents)
 
 
 def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource) -> Start | None:
@@ -71,16 +72,16 @@ def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource)
     incremental = resource.incremental
     if incremental is None:
         return None
-    column = column_name(incremental["cursor_path"])
-    if column not in table_columns(client, resource.name):
+    fields, there = cursor_fields(incremental), table_columns(client, resource.name)
+    columns = [name for name in map(column_name, fields) if name in there]
+    found = [value for name in columns if (value := _newest(client, resource.name, name)) is not None]
+    if not found:
         return None
-    newest = _newest(client, resource.name, column)
-    if newest is None:
-        return None
+    newest = max(found)
     # What is asked for twice is merged, and only there it does no harm.
     look_back = account.sync[resource.name].look_back if resource.write_disposition == "merge" else 0.0
     value = start_value(incremental, newest, look_back)
-    return Start(value, f"{incremental['cursor_path']} {value}")
+    return Start(value, f"{' or '.join(fields)} {value}")
 
 
 def _newest(client: SqlClientBase[Any], table: str, column: str) -> Any:

@@ -27,6 +27,7 @@ from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.changes import RowsBefore
+from crm_assets.load.collected import with_known_lists
 from crm_assets.load.deletes import (
     MissingRows,
     apply_deletes,
@@ -123,6 +124,11 @@ def load(
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name].delete_guard))
         blocked = frozenset(name for name in doubtful if _may_delete(account, resources[name]) and not allow_deletes)
         loads = [_how(resources[listing.resource], listing, blocked) for listing in listings]
+        loads = [
+            (with_known_lists(client, listing), disposition) if _needs_lists(one, columns[one.resource]) else how
+            for one, how in zip(fetched, loads, strict=True)
+            for listing, disposition in [how]
+        ]
         newest = [listing for listing, _ in loads]
         with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
             records = [
@@ -195,6 +201,11 @@ def _how(resource: Resource, listing: Spooled, blocked: Collection[str]) -> tupl
     return (listing.newest(), "merge") if resource.key else (listing.without_rows(), "append")
 
 
+def _needs_lists(fetched: Fetched, columns: Collection[str]) -> bool:
+    """Return whether the listing does not see all parents of a record, and the table may know more of them."""
+    return fetched.since is not None and bool(fetched.spooled.collected) and {*fetched.spooled.collected} <= {*columns}
+
+
 def _record(
     account: Account,
     fetched: Fetched,
@@ -218,6 +229,7 @@ def _record(
         deletes_blocked=fetched.resource in blocked,
         deletes_allowed=allow_deletes,
         listing_is_short=missing.listing_is_short,
+        reported_count=newest.reported_count(),
         repeated_ids=newest.repeated_ids,
         moved_ids=newest.moved_ids,
         fields=newest.fields,

@@ -46,6 +46,7 @@ _TYPES: Mapping[str, tuple[TDataType, pa.DataType]] = {
     "fields": ("json", pa.string()),
     "fingerprints": ("json", pa.string()),
     "since": ("text", pa.string()),
+    "reported_count": ("bigint", pa.int64()),
 }
 LOADS_COLUMNS: TTableSchemaColumns = {
     name: {"name": name, "data_type": kind, "nullable": name != "resource"} for name, (kind, _) in _TYPES.items()
@@ -92,6 +93,8 @@ class ResourceLoad:
     """What it left in each table. Only the latest load of a resource has them."""
     since: str | None = None
     """From where an incremental listing was asked for; None for a whole one."""
+    reported_count: int | None = None
+    """How many records the CRM said that it lists; None if it said nothing."""
     load_id: str = ""
 
 

@@ -75,6 +75,18 @@ def column_name(field: str) -> str:
     return f"crm_{name.lstrip('_')}" if ours else name
 
 
+def collected_column(field: str, parent: str) -> Column:
+    """Return the column for the list of those records of `parent` that list a record, which no model declares."""
+    return Column(
+        name=column_name(field),
+        field=field,
+        data_type=DataType("json"),
+        nullable=True,
+        description=f"Identifiers of the {parent} under which the CRM lists the record, as text.",
+        marks=(Reference(parent),),
+    )
+
+
 def dlt_columns(columns: Sequence[Column]) -> "TTableSchemaColumns":
     """Return the hints of `columns` for dlt."""
     return {column.name: _hint(column) for column in columns}

@@ -100,7 +100,7 @@ def _specs(account: Account) -> list[dg.AssetSpec]:
 def _description(resource: Resource) -> str:
     if resource.model and resource.model.__doc__:
         return resource.model.__doc__
-    of_each = f", for each record of {resource.parent}" if resource.parent else ""
+    of_each = f", for each record of {' and '.join(resource.parents)}" if resource.parents else ""
     return f"What the API answers to {resource.endpoint['method']} {resource.endpoint['path']}{of_each}."
 
 

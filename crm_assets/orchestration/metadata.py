@@ -92,7 +92,7 @@ def materialization_metadata(
         "dagster/row_count": table.rows,
         "rows_loaded": table.rows_of_load,
         **{name: count for name, count in counts.items() if count},
-        **({"since": fetched.since} if fetched.since else {}),
+        **_since(fetched, resource),
         **_preview(table, resource),
         **table_location(table.name, file),
         "records": fetched.records,
@@ -104,6 +104,17 @@ def materialization_metadata(
         "load_id": dg.MetadataValue.text(loaded.load_id),
         **_undeclared_columns(resource, table.columns),
     }
+
+
+def _since(fetched: "Fetched", resource: Resource) -> dict[str, str]:
+    """Return from where the listing was asked for, and what it therefore cannot have."""
+    if fetched.since is None:
+        return {}
+    if not resource.parents:
+        return {"since": fetched.since}
+    parents = " and ".join(resource.parents)
+    left_out = f"{resource.name} of {parents} that did not change themselves, until the next full listing"
+    return {"since": fetched.since, "left_out": f"{left_out} (sync.full_listing_interval)"}
 
 
 def _undeclared_columns(resource: Resource, columns: TTableSchemaColumns) -> dict[str, dg.TableSchema]:

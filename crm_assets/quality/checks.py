@@ -274,12 +274,12 @@ def complete(context: CheckContext) -> CheckOutcome:
             f"The last load wrote {counted(last.rows_loaded, 'row')}; {stats.of_last_load:,} of them in the table.",
             counts=counts,
         )
-    if stats.reported_count is not None and stats.reported_count != last.records:
-        counts["reported_count"] = stats.reported_count
+    if last.reported_count is not None and last.reported_count != last.records:
+        counts["reported_count"] = last.reported_count
         return CheckOutcome(
             False,
-            f"The CRM reports {counted(stats.reported_count, 'record')}; {last.records:,} fetched.",
-            "WARN" if about_equal(stats.reported_count, last.records) else "ERROR",
+            f"The CRM reports {counted(last.reported_count, 'record')}; {last.records:,} fetched.",
+            "WARN" if about_equal(last.reported_count, last.records) else "ERROR",
             counts,
         )
     return CheckOutcome(True, f"The table has all of the last load: {counted(last.rows_loaded, 'row')}.", counts=counts)

@@ -45,8 +45,6 @@ class TableStats:
     of_last_load: int
     newest_load: str | None
     """The latest load that wrote a row."""
-    reported_count: int | None
-    """The number of records that the CRM itself named in its last listing, if it does."""
     conditions: Mapping[Condition, int]
     """How many rows break each condition."""
     variants: Mapping[str, int]
@@ -106,7 +104,7 @@ class TableProbe:
         wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
         sound = [column for column in resource.columns if column.name not in wrong]
         if not columns or not set(resource.key) <= set(columns):
-            return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, None, {}, {}, 0, {}, "", columns_sql)
+            return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, {}, {}, 0, {}, "", columns_sql)
         expressions = self._expressions(resource, sound, columns)
         numbers = ",\n  ".join(expressions.values())
         sql = f"SELECT\n  {numbers}\nFROM {self._table(name)}"
@@ -121,7 +119,6 @@ class TableProbe:
             repeated=row["repeated"],
             of_last_load=row["of_last_load"],
             newest_load=row["newest_load"],
-            reported_count=row["reported_count"],
             conditions={one: row[one.name] for one in conditions(sound)},
             variants={column: row[column] for column in filter(variant_of, columns)},
             variant_rows=row["variant_rows"],
@@ -225,7 +222,6 @@ class TableProbe:
 
     def _expressions(self, resource: Resource, sound: Sequence[Column], columns: Mapping[str, str]) -> dict[str, str]:
         """Return the expression of each number that one row of the answer holds."""
-        names = {column.name for column in sound}
         last_load = self._last_loads.get(resource.name)
         latest = f"{self._quote(LOAD_ID)} = '{last_load.load_id}'" if last_load and LOAD_ID in columns else "1 = 0"
         living = self._living(columns)
@@ -239,7 +235,6 @@ class TableProbe:
             "repeated": self._repeated(resource.key),
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
             "newest_load": f"max({self._quote(LOAD_ID)})" if LOAD_ID in columns else "NULL",
-            "reported_count": f"max({self._quote('count')}) FILTER (WHERE {latest})" if "count" in names else "NULL",
         }
         for column in _required(resource, sound, columns):
             expressions[f"null {column}"] = f"count(*) FILTER (WHERE {self._quote(column)} IS NULL)"

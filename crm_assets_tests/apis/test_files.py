@@ -89,7 +89,7 @@ CRM = {
         ("crm.yaml", "client: [", "crm.yaml is not valid YAML: .* line 1"),
         ("crm.yaml", "client: {token: {{ env.X }}}", "crm.yaml is not valid YAML.*in quotes"),
         ("crm.yaml", "client: {}", "crm.yaml: resources: is missing"),
-        ("v7", None, "There is no API called 'v7'. Name one that comes along .v1., a file"),
+        ("v7", None, "There is no API called 'v7'. Name one that comes along .v1, agilecrm., a file"),
         ("no_such_module:API", None, "There is no module 'no_such_module'"),
     ],
 )
