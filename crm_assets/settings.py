@@ -139,7 +139,7 @@ def find_setting(key: str) -> Any:
 
 
 def find_reference(account: str, reference: Reference) -> Any:
-    """Return what the configuration of an account's API refers to, None for nothing.
+    """Return what the configuration of an account's API refers to as it is set, None for nothing.
 
     Of a name in dlt's settings, the one in the section of the account goes before the one that is called just so.
     """

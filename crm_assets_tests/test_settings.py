@@ -127,6 +127,21 @@ def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch
         assert connection.resolve("{{ dlt.secrets.api_key }}") == "0012"
 
 
+def test_what_is_set_goes_before_the_default_of_a_reference_and_stays_as_dlt_gives_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    days = '{{ dlt.config.get("days", 30) }}'
+    api = {"client": {"base_url": REAL}, "resources": [{"name": "notes", "endpoint": {"params": {"days": days}}}]}
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve({"days": days, "text": f"{days} days"}) == {"days": 30, "text": "30 days"}
+    monkeypatch.setenv("DAYS", "7")
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve(days) == "7"
+    monkeypatch.setenv("SOURCES__ACME__DAYS", "0")
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve(days) == "0"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

@@ -39,13 +39,13 @@ def connect(account: Account, **login: Any) -> Iterator[Connection]:
 
 def _values(account: Account, given: Mapping[str, Any]) -> dict[Reference, Any]:
     """Return what the API's configuration refers to."""
-    values = {
+    found = {
         one: given[one.name] if one.is_secret and one.name in given else find_reference(account.name, one)
         for one in account.api.references
     }
-    if missing := [one for one, value in values.items() if value is None]:
+    if missing := [one for one, value in found.items() if one.is_missing(value)]:
         raise SettingError("\n".join(_missing(account, one) for one in missing))
-    return values
+    return {one: one.or_default(value) for one, value in found.items()}
 
 
 def _missing(account: Account, reference: Reference) -> str:

@@ -97,7 +97,7 @@ class Connection:
         hidden = {*self.login_references, *references_in(self.auth)}
         referred = [value for one, value in self.values.items() if one.is_secret or one in hidden]
         pair = [":".join(map(str, login))] if "password" in auth else []
-        return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair]))
+        return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair] if value is not None))
 
     def setting(self, name: str) -> str:
         """Return `name` with its section and its environment variable, for messages."""
