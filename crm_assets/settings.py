@@ -168,6 +168,24 @@ def setting_origin(key: str) -> Origin | None:
     return None
 
 
+def reference_origin(account: str, reference: Reference) -> Origin | None:
+    """Return what the configuration of an account's API refers to as it is set, and where; None for nothing."""
+    if reference.source == "env":
+        value = os.environ.get(reference.name)
+        return None if value is None else Origin(value, "in the environment")
+    return setting_origin(f"sources.{account}.{reference.name}") or setting_origin(reference.name)
+
+
+def explain_reference(account: str, reference: Reference, problem: str) -> str:
+    """Return one line that says what is wrong with what an account's API refers to, and where to fix it."""
+    if reference.source == "env":
+        return f"{reference.name} {problem}. Set it in the environment: the API of [sources.{account}] refers to it."
+    section, _, name = f"sources.{account}.{reference.name}".rpartition(".")
+    file = ".dlt/secrets.toml" if reference.is_secret else ".dlt/config.toml"
+    variable = f"{section}.{name}".replace(".", "__").upper()
+    return f"{section}.{name} {problem}. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
+
+
 class Settings(BaseModel):
     """One section of settings."""
 
