@@ -306,11 +306,15 @@ class AccountSettings(_OfTheAccount):
         21_600.0, description="Time limit for one complete listing, in seconds."
     )
 
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        8, description="Requests at once for a resource that is requested for each record of another one."
+    concurrency: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="Requests at once for a resource that is requested for each record of another one. "
+        "Unset: what the API's configuration says, else 8.",
     )
     requests_per_second: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Requests per second at the most, over all resources of the account. Unset: no limit."
+        None,
+        description="Requests per second at the most, over all resources of the account. "
+        "Unset: what the API's configuration says, else no limit.",
     )
 
     @field_validator("base_url")

@@ -8,7 +8,7 @@ from crm_assets.account import Account
 from crm_assets.address import missing_address
 from crm_assets.apis.references import Reference
 from crm_assets.errors import SettingError
-from crm_assets.extract.connection import Connection
+from crm_assets.extract.connection import CONCURRENCY, Connection
 from crm_assets.extract.rate_limit import RateLimit
 from crm_assets.settings import SandboxSettings, explain_reference, find_reference
 
@@ -50,18 +50,20 @@ def _values(account: Account, given: Mapping[str, Any]) -> dict[Reference, Any]:
 
 
 def _connection(account: Account, base_url: str, values: Mapping[Reference, Any]) -> Connection:
-    crm = account.crm
+    crm, client = account.crm, account.api.client
+    # What the API bears is no matter of the sandbox: nobody has to be spared on loopback.
+    per_second = crm.requests_per_second or (None if account.is_sandbox else client.get("requests_per_second"))
     return Connection(
         base_url,
         values,
-        account.api.client.get("auth"),
-        account.api.client.get("headers", {}),
+        client.get("auth"),
+        client.get("headers", {}),
         account.api.login_references,
         page_size=crm.page_size,
         answer_seconds=crm.answer_seconds,
         answer_bytes=crm.answer_bytes,
         listing_seconds=crm.listing_seconds,
-        concurrency=crm.concurrency,
-        rate_limit=RateLimit(crm.requests_per_second),
+        concurrency=crm.concurrency or client.get("concurrency", CONCURRENCY),
+        rate_limit=RateLimit(per_second),
         section=account.section,
     )

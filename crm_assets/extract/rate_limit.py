@@ -7,11 +7,12 @@ from time import monotonic
 class RateLimit:
     """Spaces the requests of all threads evenly, and lets all of them wait when the CRM asks for it.
 
-    Args:
+    Attributes:
         per_second: requests per second at the most; None for no limit.
     """
 
     def __init__(self, per_second: float | None = None) -> None:
+        self.per_second = per_second
         self._interval = 1 / per_second if per_second else 0.0
         self._next = 0.0
         self._paused_until = 0.0

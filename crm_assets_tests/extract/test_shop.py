@@ -176,7 +176,7 @@ def test_progress_says_for_how_many_parents_of_how_many(reader: Reader) -> None:
 def test_no_second_has_more_requests_than_are_allowed(tmp_path: Path) -> None:
     with Shop(counts={"stores": 60, "stock": 1}) as shop:
         reader = Reader(shop, tmp_path)
-        reader.read("stores", "stock", "products", rate_limit=RateLimit(50))
+        reader.read("stores", "stock", "products", change=lambda api: api["client"].update(requests_per_second=50))
         times = sorted(seen.at for seen in shop.log)
         assert len(times) > 60
         assert max(sum(start <= one < start + 1 for one in times) for start in times) <= 55
