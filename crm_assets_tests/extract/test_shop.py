@@ -190,6 +190,20 @@ def test_all_threads_wait_when_one_is_asked_to(reader: Reader, shop: Shop) -> No
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.9
 
 
+def test_all_threads_wait_when_the_server_fails_five_of_them(tmp_path: Path) -> None:
+    def patient(config: dict[str, Any]) -> None:
+        for row in config["resources"]:
+            row["endpoint"]["error_handler"] = {"backoff_factor": 1}
+
+    with Shop(counts={"stores": 60, "stock": 1}) as shop:
+        shop.fail("stock", 503, times=5)
+        found = counts(Reader(shop, tmp_path).read("stores", "stock", change=patient, rate_limit=RateLimit(50)))
+        assert found["stock"] == 60
+        times = sorted(seen.at for seen in shop.log)
+        # Three of eight threads have met no error, and go on otherwise.
+        assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.9
+
+
 @pytest.mark.parametrize(
     ("listing", "wrong", "said"),
     [
