@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from crm_assets.address import composed_address, refuse_sandbox
 from crm_assets.apis.api import Api, Resource, load_api
 from crm_assets.apis.api_config import Cadence
-from crm_assets.apis.references import references_in, resolved
 from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.project import data_directory, mounted_data_directory, project_directory
 from crm_assets.settings import (
@@ -18,7 +18,6 @@ from crm_assets.settings import (
     CheckSettings,
     SyncSettings,
     WarehouseSettings,
-    find_reference,
     find_setting,
     split_names,
 )
@@ -171,7 +170,10 @@ def resolve_account(
     }
     crm = AccountSettings.read(name, given)
     whole = load_api(crm.api if api is None or isinstance(api, str) else api, folder or project_directory())
-    if crm.base_url is None and (address := _own_address(whole, name)):
+    written = whole.client.get("base_url")
+    if crm.base_url == SANDBOX:
+        refuse_sandbox(written, name)
+    elif crm.base_url is None and written is not None and (address := composed_address(written, name)):
         crm = AccountSettings.read(name, {**given, "base_url": address})
     found = _cadenced(whole.select(crm.resources), crm.cadences)
     names = [resource.name for resource in found]
@@ -235,13 +237,6 @@ def _configured_names() -> list[str]:
             "or ACCOUNTS in the environment."
         )
     return names
-
-
-def _own_address(api: Api, account: str) -> str | None:
-    """Return the address that the API's configuration says, None if it says none or refers to one that is not set."""
-    written = api.client.get("base_url")
-    values = {reference: find_reference(account, reference) for reference in references_in(written)}
-    return None if written is None or None in values.values() else str(resolved(written, values.__getitem__))
 
 
 def _cadenced(resources: Sequence[Resource], cadences: Mapping[str, Cadence]) -> tuple[Resource, ...]:

@@ -139,7 +139,7 @@ def find_setting(key: str) -> Any:
 
 
 def find_reference(account: str, reference: Reference) -> Any:
-    """Return what the configuration of an account's API refers to, None for nothing.
+    """Return what the configuration of an account's API refers to as it is set, None for nothing.
 
     Of a name in dlt's settings, the one in the section of the account goes before the one that is called just so.
     """
@@ -166,6 +166,24 @@ def setting_origin(key: str) -> Origin | None:
                 file = provider.get_value_location(name, None, *sections)
                 return Origin(value, f".dlt/{file}" if file else f"{variable} in the environment")
     return None
+
+
+def reference_origin(account: str, reference: Reference) -> Origin | None:
+    """Return what the configuration of an account's API refers to as it is set, and where; None for nothing."""
+    if reference.source == "env":
+        value = os.environ.get(reference.name)
+        return None if value is None else Origin(value, "in the environment")
+    return setting_origin(f"sources.{account}.{reference.name}") or setting_origin(reference.name)
+
+
+def explain_reference(account: str, reference: Reference, problem: str) -> str:
+    """Return one line that says what is wrong with what an account's API refers to, and where to fix it."""
+    if reference.source == "env":
+        return f"{reference.name} {problem}. Set it in the environment: the API of [sources.{account}] refers to it."
+    section, _, name = f"sources.{account}.{reference.name}".rpartition(".")
+    file = ".dlt/secrets.toml" if reference.is_secret else ".dlt/config.toml"
+    variable = f"{section}.{name}".replace(".", "__").upper()
+    return f"{section}.{name} {problem}. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
 
 
 class Settings(BaseModel):
@@ -288,11 +306,15 @@ class AccountSettings(_OfTheAccount):
         21_600.0, description="Time limit for one complete listing, in seconds."
     )
 
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        8, description="Requests at once for a resource that is requested for each record of another one."
+    concurrency: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="Requests at once for a resource that is requested for each record of another one. "
+        "Unset: what the API's configuration says, else 8.",
     )
     requests_per_second: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Requests per second at the most, over all resources of the account. Unset: no limit."
+        None,
+        description="Requests per second at the most, over all resources of the account. "
+        "Unset: what the API's configuration says, else no limit.",
     )
 
     @field_validator("base_url")

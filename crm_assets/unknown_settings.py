@@ -55,7 +55,7 @@ def unknown_settings(account: Account) -> list[str]:
 def known_settings(account: Account) -> dict[str, FieldInfo]:
     """Return every setting that `account` has, by its full name."""
     known = {f"{account.section}.{name}": field for name, field in AccountSettings.model_fields.items()}
-    for reference in account.api.references:
+    for reference in (*account.api.address_references, *account.api.references):
         if reference.source != "env":
             found = FieldInfo(annotation=SecretStr if reference.is_secret else str)
             known.setdefault(f"{account.section}.{reference.name}", found)

@@ -127,6 +127,39 @@ def test_a_key_of_digits_stays_as_it_was_written(monkeypatch: pytest.MonkeyPatch
         assert connection.resolve("{{ dlt.secrets.api_key }}") == "0012"
 
 
+def test_what_is_set_goes_before_the_default_of_a_reference_and_stays_as_dlt_gives_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    days = '{{ dlt.config.get("days", 30) }}'
+    api = {"client": {"base_url": REAL}, "resources": [{"name": "notes", "endpoint": {"params": {"days": days}}}]}
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve({"days": days, "text": f"{days} days"}) == {"days": 30, "text": "30 days"}
+    monkeypatch.setenv("DAYS", "7")
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve(days) == "7"
+    monkeypatch.setenv("SOURCES__ACME__DAYS", "0")
+    with connect(resolve_account("acme", api=api)) as connection:
+        assert connection.resolve(days) == "0"
+
+
+def test_limits_are_those_of_the_settings_else_of_the_api_and_the_sandbox_needs_none_of_the_apis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = {"client": {"requests_per_second": 2, "concurrency": 3}, "resources": ["notes"]}
+
+    def limits(base_url: str, api: Any) -> tuple[float | None, int]:
+        with connect(resolve_account("acme", api=api, base_url=base_url)) as connection:
+            return connection.rate_limit.per_second, connection.concurrency
+
+    assert limits(REAL, {"client": {}, "resources": ["notes"]}) == (None, 8)
+    assert limits(REAL, api) == (2, 3)
+    assert limits("http://127.0.0.1:8000", api) == (2, 3)
+    assert limits("sandbox", api) == (None, 3)
+    monkeypatch.setenv("SOURCES__ACME__REQUESTS_PER_SECOND", "4.5")
+    monkeypatch.setenv("SOURCES__ACME__CONCURRENCY", "5")
+    assert limits(REAL, api) == (4.5, 5)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

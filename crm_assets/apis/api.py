@@ -182,10 +182,15 @@ class Api:
 
     @cached_property
     def references(self) -> tuple[Reference, ...]:
-        """What requests refer to, each once: settings, secrets, the environment. The address is the account's."""
+        """What requests refer to beside the address, each once: settings, secrets, the environment."""
         client = {word: value for word, value in self.client.items() if word != "base_url"}
         parts = [client, *(part.endpoint for resource in self.resources for part in resource.parts)]
         return tuple(dict.fromkeys(reference for part in parts for reference in references_in(part)))
+
+    @cached_property
+    def address_references(self) -> tuple[Reference, ...]:
+        """What the address refers to, each once."""
+        return tuple(dict.fromkeys(references_in(self.client.get("base_url"))))
 
     @cached_property
     def login_references(self) -> frozenset[Reference]:

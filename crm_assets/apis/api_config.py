@@ -404,12 +404,14 @@ class ResourceConfig(ResourceDefaults, total=False):
 
 @with_config(_STRICT)
 class Client(TypedDict, total=False):
-    """Where the API is, who logs in, and what holds for every request."""
+    """Where the API is, who logs in, what holds for every request, and how many requests it bears."""
 
     base_url: str
     headers: dict[str, str]
     auth: Any
     paginator: Any
+    requests_per_second: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)]
+    concurrency: Annotated[int, Field(ge=1, le=64)]
 
 
 @with_config(_STRICT)

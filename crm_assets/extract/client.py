@@ -33,6 +33,8 @@ _JITTER = 0.5
 """Share of the backoff factor that is added at random, so that clients do not come back together."""
 _CHUNK = 1 << 16
 _TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
+"""The least status of one."""
 _RENEWALS = 3
 """How often a token that is refused is renewed for one request."""
 
@@ -57,6 +59,11 @@ class _Fault(Exception):
         self.status = status
         self.retry_after = retry_after
         self.answered = answered
+
+    @property
+    def is_of_server(self) -> bool:
+        """Whether the server failed, or gave no whole response."""
+        return self.status is None or self.status >= _SERVER_ERROR
 
 
 class _Page(requests.Response):
@@ -191,7 +198,7 @@ class _RetryingAdapter(HTTPAdapter):
             reraise=True,
         )
         try:
-            return retrying(self._exchange, request, verify=verify, cert=cert, proxies=proxies)
+            return retrying(self._counted, request, verify=verify, cert=cert, proxies=proxies)
         except _Fault as fault:
             attempts = retrying.statistics["attempt_number"]
             why = (
@@ -208,6 +215,20 @@ class _RetryingAdapter(HTTPAdapter):
                 else _CRM_DOWN
             )
             raise self._error(CrmUnavailable, why, advice, fault.status) from None
+
+    def _counted(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Exchange, and count for all threads whether the server failed."""
+        limit = self._connection.rate_limit
+        try:
+            response = self._exchange(request, **options)
+        except _Fault as fault:
+            limit.count(failed=fault.is_of_server)
+            raise
+        except CrmError as error:
+            limit.count(failed=(error.status or 0) >= _SERVER_ERROR)
+            raise
+        limit.count(failed=False)
+        return response
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         self._connection.rate_limit.wait(self._connection.cancelled)
@@ -285,8 +306,11 @@ class _RetryingAdapter(HTTPAdapter):
         self._traffic.add(retries=1)
         fault = _fault_of(state)
         seconds = max(_backoff(self._handler)(state), fault.retry_after or 0.0)
-        if fault.status == _TOO_MANY_REQUESTS:  # for whatever this account asks, not for this resource alone
-            self._connection.rate_limit.pause(seconds)
+        limit = self._connection.rate_limit
+        backs_off = fault.is_of_server and not self._is_enough(state)
+        # For whatever this account asks, not for this resource alone.
+        if fault.status == _TOO_MANY_REQUESTS or (backs_off and limit.is_burst):
+            limit.pause(seconds)
         return seconds
 
     def _sleep(self, seconds: float) -> None:

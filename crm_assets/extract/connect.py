@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from crm_assets.account import Account
+from crm_assets.address import missing_address
 from crm_assets.apis.references import Reference
 from crm_assets.errors import SettingError
-from crm_assets.extract.connection import Connection
+from crm_assets.extract.connection import CONCURRENCY, Connection
 from crm_assets.extract.rate_limit import RateLimit
-from crm_assets.settings import AccountSettings, SandboxSettings, find_reference
+from crm_assets.settings import SandboxSettings, explain_reference, find_reference
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def connect(account: Account, **login: Any) -> Iterator[Connection]:
         SettingError: the address, or what the API's configuration refers to, is not set.
     """
     if account.crm.base_url is None:
-        raise SettingError(AccountSettings.explain(account.name, "base_url", "missing", ""))
+        raise SettingError(missing_address(account.api.client.get("base_url"), account.name))
     if not account.is_sandbox:
         given = {name: value for name, value in login.items() if value is not None}
         yield _connection(account, account.crm.base_url, _values(account, given))
@@ -39,37 +40,30 @@ def connect(account: Account, **login: Any) -> Iterator[Connection]:
 
 def _values(account: Account, given: Mapping[str, Any]) -> dict[Reference, Any]:
     """Return what the API's configuration refers to."""
-    values = {
+    found = {
         one: given[one.name] if one.is_secret and one.name in given else find_reference(account.name, one)
         for one in account.api.references
     }
-    if missing := [one for one, value in values.items() if value is None]:
-        raise SettingError("\n".join(_missing(account, one) for one in missing))
-    return values
-
-
-def _missing(account: Account, reference: Reference) -> str:
-    if reference.source == "env":
-        return f"{reference.name} is not set in the environment. The API of [{account.section}] refers to it."
-    section, _, name = f"{account.section}.{reference.name}".rpartition(".")
-    file = ".dlt/secrets.toml" if reference.is_secret else ".dlt/config.toml"
-    variable = f"{section}.{name}".replace(".", "__").upper()
-    return f"{section}.{name} is not set. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
+    if missing := [one for one, value in found.items() if one.is_missing(value)]:
+        raise SettingError("\n".join(explain_reference(account.name, one, "is not set") for one in missing))
+    return {one: one.or_default(value) for one, value in found.items()}
 
 
 def _connection(account: Account, base_url: str, values: Mapping[Reference, Any]) -> Connection:
-    crm = account.crm
+    crm, client = account.crm, account.api.client
+    # What the API bears is no matter of the sandbox: nobody has to be spared on loopback.
+    per_second = crm.requests_per_second or (None if account.is_sandbox else client.get("requests_per_second"))
     return Connection(
         base_url,
         values,
-        account.api.client.get("auth"),
-        account.api.client.get("headers", {}),
+        client.get("auth"),
+        client.get("headers", {}),
         account.api.login_references,
         page_size=crm.page_size,
         answer_seconds=crm.answer_seconds,
         answer_bytes=crm.answer_bytes,
         listing_seconds=crm.listing_seconds,
-        concurrency=crm.concurrency,
-        rate_limit=RateLimit(crm.requests_per_second),
+        concurrency=crm.concurrency or client.get("concurrency", CONCURRENCY),
+        rate_limit=RateLimit(per_second),
         section=account.section,
     )

@@ -16,6 +16,9 @@ from crm_assets.extract.rate_limit import RateLimit
 from crm_assets.extract.redaction import redacted, redacted_excerpt
 from crm_assets.settings import LOOPBACK
 
+CONCURRENCY = 8
+"""Requests at once for a resource that has a parent, where neither a setting nor the API says otherwise."""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -45,7 +48,7 @@ class Connection:
     """The largest response that is read, in bytes, decompressed."""
     listing_seconds: float = 21_600.0
     """Seconds within which a listing must end."""
-    concurrency: int = 8
+    concurrency: int = CONCURRENCY
     """Requests at once for a resource that has a parent."""
     rate_limit: RateLimit = field(default_factory=RateLimit, repr=False, compare=False)
     """One for all threads."""
@@ -97,7 +100,7 @@ class Connection:
         hidden = {*self.login_references, *references_in(self.auth)}
         referred = [value for one, value in self.values.items() if one.is_secret or one in hidden]
         pair = [":".join(map(str, login))] if "password" in auth else []
-        return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair]))
+        return tuple(dict.fromkeys(str(value) for value in [*referred, *login, *pair] if value is not None))
 
     def setting(self, name: str) -> str:
         """Return `name` with its section and its environment variable, for messages."""

@@ -25,14 +25,33 @@ def body_problem(response: requests.Response, resource: Resource, connection: Co
     content = response.content.lstrip()
     if not content:
         return "an empty body"
-    if content[:1] == b"<":
-        return "an HTML page instead of JSON"
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    markup = _markup(content, content_type)
+    if content_type and "json" not in content_type and _asks_for_json(resource, connection):
+        return f"a response of type {content_type[:_EXCERPT]} instead of JSON{f' ({markup})' if markup else ''}"
+    if markup:
+        return f"{markup} instead of JSON"
     try:
         body = response.json()
     except ValueError:
         return f"invalid or cut-off JSON ({len(content):,} bytes, beginning {_excerpt(content, connection)})"
     problem = _records_problem(body, resource)
     return f"{problem} ({_excerpt(content, connection)})" if problem else None
+
+
+def _markup(content: bytes, content_type: str) -> str | None:
+    """Return what a body that begins with `<` is, None for another one."""
+    if not content.startswith(b"<"):
+        return None
+    is_xml = content.startswith(b"<?xml") or ("xml" in content_type and "html" not in content_type)
+    return "XML" if is_xml else "an HTML page"
+
+
+def _asks_for_json(resource: Resource, connection: Connection) -> bool:
+    """Return whether the configuration itself, in a header `Accept`, asks for JSON and nothing else."""
+    headers = [*connection.headers.items(), *resource.endpoint.get("headers", {}).items()]
+    accepted = [str(connection.resolve(value)) for name, value in headers if name.lower() == "accept"]
+    return bool(accepted) and all("json" in kind.lower() for kind in accepted[-1].split(","))
 
 
 def _records_problem(body: Any, resource: Resource) -> str | None:

@@ -70,6 +70,13 @@ def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> Non
     [
         (["clinet"], {}, "clinet: unknown word; did you mean `client`?"),
         (["client"], {"base_ulr": "x"}, "client.base_ulr: unknown word; did you mean `base_url`?"),
+        (["client", "requests_per_second"], 0, "client.requests_per_second: must be greater than 0 (got 0)"),
+        (["client", "requests_per_second"], float("inf"), "client.requests_per_second: must be a finite number"),
+        (["client", "requests_per_second"], 2, None),
+        (["client", "concurrency"], 0, "client.concurrency: must be greater than or equal to 1 (got 0)"),
+        (["client", "concurrency"], 65, "client.concurrency: must be less than or equal to 64 (got 65)"),
+        (["client", "concurrency"], 2.5, "client.concurrency: must be a valid integer"),
+        (["client", "concurency"], 2, "client.concurency: unknown word; did you mean `concurrency`?"),
         (["client", "session"], None, "client.session: remove it"),
         (["client", "auth", "type"], "barer", "client.auth.type: 'barer' is not an auth; did you mean `bearer`?"),
         (["client", "auth", "tokn"], "x", "client.auth.tokn: unknown word; did you mean `token`?"),

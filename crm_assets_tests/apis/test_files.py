@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crm_assets.apis.api import Api, load_api
-from crm_assets.apis.references import Reference
+from crm_assets.apis.references import Reference, references_in
 from crm_assets.errors import ApiConfigError
 from crm_assets_tests.conftest import RESOURCES
 
@@ -75,6 +76,65 @@ CRM = {
 """
     api: Api = load_api(written(tmp_path, "crm.py", text), tmp_path)
     assert api.references == (Reference("dlt.secrets", "key"),)
+
+
+@pytest.mark.parametrize(
+    ("default", "value"),
+    [
+        ("'2015-01-01'", "2015-01-01"),
+        ("''", ""),
+        ("30", 30),
+        ("-2.5", -2.5),
+        ("True", True),
+        ("None", None),
+        ("""'say "ü", \\'{x}\\' \\\\ }}'""", "say \"ü\", '{x}' \\ }}"),
+    ],
+)
+def test_a_default_in_python_is_one_in_the_text_of_a_reference_too(tmp_path: Path, default: str, value: Any) -> None:
+    endpoint = f"{{'params': {{'a': dlt.config.get('a', {default})}}}}"
+    resources = f"[{{'name': 'notes', 'endpoint': {endpoint}}}]"
+    file = written(tmp_path, "crm.py", f"import dlt\nCRM = {{'client': {{}}, 'resources': {resources}}}\n")
+    api = load_api(file, tmp_path)
+    (reference,) = api.references
+    assert (reference.source, reference.name) == ("dlt.config", "a")
+    assert reference.or_default(None) == value
+    assert type(reference.or_default(None)) is type(value)
+    assert reference.or_default("7") == "7"
+    assert not reference.is_missing(None)
+    assert list(references_in(str(reference))) == [reference]
+
+
+@pytest.mark.parametrize("text", ["dlt.config.get('a')", "dlt.config.get('a', int)", "dlt.config['a']", "dlt.config.a"])
+def test_a_reference_without_a_default_must_be_set(tmp_path: Path, text: str) -> None:
+    file = written(
+        tmp_path, "crm.py", f"import dlt\nCRM = {{'client': {{'headers': {{'a': {text}}}}}, 'resources': ['b']}}\n"
+    )
+    api = load_api(file, tmp_path)
+    assert api.references == (Reference("dlt.config", "a"),)
+    assert api.references[0].is_missing(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ('{{ dlt.config.get("a", "b c") }}', Reference("dlt.config", "a", '"b c"')),
+        ("{{dlt.config.get('a.b','c')}}", Reference("dlt.config", "a.b", '"c"')),
+        ("{{ dlt.secrets.get('a', null) }}", Reference("dlt.secrets", "a", "null")),
+        ("{{ dlt.config.get('a', True) }}", Reference("dlt.config", "a", "true")),
+        ("{{ dlt.config.get('a', 1e3) }}", Reference("dlt.config", "a", "1000.0")),
+        ("{{ env.get('A', 5) }}", Reference("env", "A", "5")),
+        ("{{ dlt.config.get('a') }}", Reference("dlt.config", "a")),
+    ],
+)
+def test_a_default_can_be_written_in_yaml(text: str, reference: Reference) -> None:
+    assert list(references_in({"x": [f"before {text} after"]})) == [reference]
+
+
+@pytest.mark.parametrize("default", ["['a']", "float('nan')"])
+def test_a_default_that_no_text_can_hold_is_named_with_the_line(tmp_path: Path, default: str) -> None:
+    file = written(tmp_path, "crm.py", f"import dlt\n\nCRM = {{'client': dlt.config.get('a', {default})}}\n")
+    with pytest.raises(ApiConfigError, match=r"crm\.py, line 3: (TypeError: the default of a must be|ValueError)"):
+        load_api(file, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,13 @@ def test_what_is_set_is_shown_with_its_origin_and_no_secret(crm_assets: Command,
     assert API_KEY not in crm_assets("doctor").stdout
 
 
+def test_a_part_of_the_address_is_shown_among_the_settings(crm_assets: Command, tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text('client: {base_url: "https://{{ dlt.config.domain }}.example.com"}\nresources: [notes]\n')
+    _, examined = found(crm_assets, SOURCES__CRM__API=str(file), SOURCES__CRM__DOMAIN="acme")
+    assert examined["sources.crm.domain"] == ("passed", "acme, from SOURCES__CRM__DOMAIN in the environment")
+
+
 def test_what_a_load_needs_is_tried_and_nothing_is_loaded(
     crm_assets: Command, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -36,9 +36,11 @@ OTHERS = {"accounts", "destination.duckdb.credentials", "sources.crm.email", "so
 """Settings that are described, and that no class of ours has: dlt's, and what the API v1 refers to."""
 IN_WORDS = {
     "sources.crm.cadences": "the API's",
+    "sources.crm.concurrency": "the API's, else 8",
     "sources.crm.data_dir": "`data/`",
     "sources.crm.key_prefix": "the account's name",
     "sources.crm.page_size": "the API's limit",
+    "sources.crm.requests_per_second": "the API's, else no limit",
     "sources.crm.resources": "all",
     "automation.watch": "all",
 }

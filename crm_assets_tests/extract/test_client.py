@@ -14,6 +14,7 @@ from crm_assets.apis.api_config import ErrorHandler
 from crm_assets.errors import Cancelled, CrmError, CrmUnavailable, LoginRefused, UnexpectedResponse, own_error
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.pages import read_pages
+from crm_assets.extract.rate_limit import BURST_FAILURES
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, RESOURCES
@@ -168,6 +169,32 @@ def test_a_retry_after_of_hours_is_reported_instead_of_waited_for(read: Read, sa
     with pytest.raises(CrmUnavailable, match=r"after 1 attempt in .* the CRM asks to wait 7,?200 s"):
         read("notes")
     assert sandbox.requests["notes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "fails"),
+    [("503", True), ("501", True), ("reset", True), ("cut_off", True), ("429", False), ("404", False), ("html", False)],
+)
+def test_server_errors_and_lost_connections_are_failures_of_the_crm_and_other_responses_are_not(
+    read: Read, connection: Connection, sandbox: Sandbox, fault: str, fails: bool
+) -> None:
+    sandbox.fault(f"notes={fault}")
+    for _ in range(BURST_FAILURES):
+        with pytest.raises(CrmError):
+            read("notes")
+    assert connection.rate_limit.is_burst is fails
+
+
+def test_who_does_not_ask_again_lets_nobody_wait(connection: Connection, sandbox: Sandbox) -> None:
+    once: ErrorHandler = {**RESOURCES["notes"].error_handler, "max_retries": 0, "backoff_factor": 60}
+    notes = replace(RESOURCES["notes"], endpoint={**RESOURCES["notes"].endpoint, "error_handler": {**once}})
+    sandbox.fault("notes=503")
+    started = monotonic()
+    for _ in range(2 * BURST_FAILURES):
+        with pytest.raises(CrmUnavailable):
+            list(read_pages(notes, connection, Traffic()))
+    assert connection.rate_limit.is_burst
+    assert monotonic() - started < 60
 
 
 def test_a_redirect_within_the_crm_is_followed(read: Read, sandbox: Sandbox) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from crm_assets.apis.api import Resource
 from crm_assets.errors import CrmUnavailable, UnexpectedResponse, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.listing import ListingReader, ReadOptions
@@ -75,11 +76,11 @@ Read = Callable[..., Spooled]
 def read(tmp_path: Path) -> Read:
     """Read notes from an address, and raise what the project says of it."""
 
-    def attempt(url: str, **limits: Any) -> Spooled:
+    def attempt(url: str, resource: Resource = RESOURCES["notes"], **limits: Any) -> Spooled:
         connection = replace(connection_to(url, "me@example.com", "s3cr3t"), **limits)
         options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", connection.source_id, 0.0))
         try:
-            return ListingReader(RESOURCES["notes"], connection, options, print).read()
+            return ListingReader(resource, connection, options, print).read()
         except Exception as error:
             raise own_error(error, "notes") from None
 
@@ -153,6 +154,70 @@ def test_a_body_that_grows_a_thousandfold_is_given_up_at_the_limit(read: Read) -
 def test_what_is_no_json_after_all_fails_the_resource(read: Read, body: bytes, words: str) -> None:
     with answering(body) as crm, pytest.raises(UnexpectedResponse, match=words):
         read(crm.url)
+
+
+NOTES = b'{"data": [{"id": 1}]}'
+JSON = {"accept": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (NOTES, "text/html; charset=utf-8", "HTTP 200 with a response of type text/html instead of JSON from"),
+        (NOTES, "TEXT/Plain", "a response of type text/plain instead of JSON from"),
+        (
+            b"<!doctype html><p>Log in",
+            "text/html",
+            r"a response of type text/html instead of JSON \(an HTML page\) from",
+        ),
+        (b"\n<notes/>", "application/xml", r"a response of type application/xml instead of JSON \(XML\) from"),
+        (b"<?xml version='1.0'?><notes/>", "application/json", "HTTP 200 with XML instead of JSON from"),
+    ],
+)
+def test_where_json_is_asked_for_a_response_of_another_type_is_no_page(
+    read: Read, body: bytes, content_type: str, said: str
+) -> None:
+    with answering(body, Content_Type=content_type) as crm, pytest.raises(UnexpectedResponse, match=said) as error:
+        read(crm.url, headers=JSON)
+    assert "after 4 attempts" in str(error.value)
+
+
+def test_an_endpoint_asks_for_json_or_takes_something_else(read: Read) -> None:
+    def notes(accept: str) -> Resource:
+        return replace(RESOURCES["notes"], endpoint={**RESOURCES["notes"].endpoint, "headers": {"Accept": accept}})
+
+    with answering(NOTES, Content_Type="text/html") as crm:
+        with pytest.raises(UnexpectedResponse, match="a response of type text/html instead of JSON"):
+            read(crm.url, notes("application/json"))
+        assert read(crm.url, notes("application/json, */*"), headers=JSON).rows == 1
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "application/vnd.crm+json", "Text/JSON", None]
+)
+def test_a_type_of_json_or_none_is_a_page_where_json_is_asked_for(read: Read, content_type: str | None) -> None:
+    with answering(NOTES, 200, **{"Content_Type": content_type} if content_type else {}) as crm:
+        assert read(crm.url, headers=JSON).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (NOTES, "text/html", None),
+        (b"<html>", "application/xhtml+xml", "HTTP 200 with an HTML page instead of JSON"),
+        (b"<notes/>", "text/xml", "HTTP 200 with XML instead of JSON"),
+        (b"<?xml version='1.0'?><notes/>", "text/html", "HTTP 200 with XML instead of JSON"),
+    ],
+)
+def test_where_no_type_is_asked_for_the_body_decides(
+    read: Read, body: bytes, content_type: str, said: str | None
+) -> None:
+    with answering(body, Content_Type=content_type) as crm:
+        if said is None:
+            assert read(crm.url).rows == 1
+        else:
+            with pytest.raises(UnexpectedResponse, match=said):
+                read(crm.url)
 
 
 def test_a_header_of_megabytes_fails_the_resource(read: Read) -> None:

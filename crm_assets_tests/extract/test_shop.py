@@ -176,7 +176,7 @@ def test_progress_says_for_how_many_parents_of_how_many(reader: Reader) -> None:
 def test_no_second_has_more_requests_than_are_allowed(tmp_path: Path) -> None:
     with Shop(counts={"stores": 60, "stock": 1}) as shop:
         reader = Reader(shop, tmp_path)
-        reader.read("stores", "stock", "products", rate_limit=RateLimit(50))
+        reader.read("stores", "stock", "products", change=lambda api: api["client"].update(requests_per_second=50))
         times = sorted(seen.at for seen in shop.log)
         assert len(times) > 60
         assert max(sum(start <= one < start + 1 for one in times) for start in times) <= 55
@@ -188,6 +188,20 @@ def test_all_threads_wait_when_one_is_asked_to(reader: Reader, shop: Shop) -> No
     assert found["invoices"] == 33
     times = sorted(seen.at for seen in shop.log)
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.9
+
+
+def test_all_threads_wait_when_the_server_fails_five_of_them(tmp_path: Path) -> None:
+    def patient(config: dict[str, Any]) -> None:
+        for row in config["resources"]:
+            row["endpoint"]["error_handler"] = {"backoff_factor": 1}
+
+    with Shop(counts={"stores": 60, "stock": 1}) as shop:
+        shop.fail("stock", 503, times=5)
+        found = counts(Reader(shop, tmp_path).read("stores", "stock", change=patient, rate_limit=RateLimit(50)))
+        assert found["stock"] == 60
+        times = sorted(seen.at for seen in shop.log)
+        # Three of eight threads have met no error, and go on otherwise.
+        assert max(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.9
 
 
 @pytest.mark.parametrize(
