@@ -18,6 +18,7 @@ from crm_assets.sandbox.handler import SandboxHandler
 from crm_assets.sandbox.listings import counts_with
 from crm_assets.sandbox.records import World
 from crm_assets.sandbox.state import Seen, State
+from crm_assets.sandbox.v1 import V1
 
 HOST: Final = "127.0.0.1"
 DEFAULT_SEED: Final = 1
@@ -63,7 +64,7 @@ class Sandbox:
         if not 0 <= port <= _LAST_PORT:
             raise ValueError(f"port: {port} is not a port, 0 to {_LAST_PORT}")
         self.crm = SandboxCrm(World(seed, counts_with(counts), undeclared))
-        self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency)
+        self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency, [V1(self.crm)])
         self._port = port
         self._server: _Server | None = None
 
