@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 ApiName = Literal["v1", "agilecrm"]
+API_NAMES: Final = get_args(ApiName)
 
 OK: Final = 200
 JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 HTML: Final = "text/html; charset=utf-8"
 
 
@@ -67,3 +69,6 @@ class Api(Protocol):
 
     def endpoints(self) -> Mapping[str, list[str]]:
         """Return the requests that list each resource, such as `GET /v1/contacts`."""
+
+    def example(self, curl: str, base_url: str) -> str:
+        """Return a command that asks for two contacts, from one that logs in: `curl -u EMAIL:API_KEY`."""

@@ -3,19 +3,19 @@
 from base64 import b64decode
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer
+from time import monotonic
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from crm_assets.sandbox.api import HTML, OK, Answer, Api, Call, Request, Withheld
+from crm_assets.sandbox.api import FORM, HTML, OK, Answer, Api, Call, Request, Withheld
 from crm_assets.sandbox.control import Refused, check_origin, control
 from crm_assets.sandbox.fault_responses import respond
 from crm_assets.sandbox.home import home_page
 from crm_assets.sandbox.state import Seen, State
 
 _NO_CONTENT: Final = 204
-_FORM: Final = "application/x-www-form-urlencoded"
 _MOST_BODY: Final = 16 << 20
 
 
@@ -113,13 +113,14 @@ class SandboxHandler(BaseHTTPRequestHandler):
 
     def _serve(self, api: Api, call: Call, request: Request) -> None:
         agent, port = self.headers.get("User-Agent", ""), self.client_address[1]
-        self.state.note(Seen(call.resource, request.query | request.form, agent, port))
+        asked = request.query | request.form
+        self.state.note(Seen(call.resource, request.path, asked, agent, port, monotonic()))
         if self.state.latency:
             self.state.closing.wait(self.state.latency)
         try:
             if not self._is_known(self.headers.get("Authorization", "")):
                 self.answer(api.refused_login())
-            elif fault := self.state.faults.take(call.resource):
+            elif fault := self.state.faults.take(call.resource, call.parent):
                 respond(fault, self, call)
             else:
                 self.answer(call.answer(None))
@@ -129,7 +130,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
 
     def _request(self, body: bytes) -> Request:
         url = urlsplit(self.path)
-        form = body.decode(errors="replace") if self.headers.get_content_type() == _FORM else ""
+        form = body.decode(errors="replace") if self.headers.get_content_type() == FORM else ""
         return Request(
             "GET" if self.command == "HEAD" else self.command,
             url.path,

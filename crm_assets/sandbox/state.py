@@ -12,12 +12,17 @@ from crm_assets.sandbox.faults import FaultBoard
 
 
 class Seen(NamedTuple):
-    """One request for a listing, as it arrived. Two with one `port` came over one connection."""
+    """One request for records, as it arrived. Two with one `port` came over one connection.
+
+    `query` has the fields of a form too; `arrived` is in seconds of the monotonic clock.
+    """
 
     resource: str
+    path: str
     query: dict[str, str]
     user_agent: str
     port: int
+    arrived: float
 
 
 @dataclass

@@ -31,6 +31,10 @@ class V1:
         """Return the request that lists each resource."""
         return {resource: [f"GET {listing.path}"] for resource, listing in LISTINGS.items()}
 
+    def example(self, curl: str, base_url: str) -> str:
+        """Return a command that asks for two contacts, from one that logs in."""
+        return f"{curl} '{base_url}/v1/contacts?limit=2'"
+
     def _answer(self, listing: Listing, query: dict[str, str], fault: str | None) -> Answer:
         limit, cursor = listing.limit, None
         if listing.cursor_param is not None:
