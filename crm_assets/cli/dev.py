@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from enum import StrEnum
 from importlib.util import find_spec
 from socket import SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Annotated
@@ -21,6 +22,13 @@ AUTOMATION_OFF = (
 )
 
 
+class SandboxApi(StrEnum):
+    """One of the APIs that the sandbox serves."""
+
+    V1 = "v1"
+    AGILECRM = "agilecrm"
+
+
 def sandbox(
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the setting sandbox.port if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed. The same seed gives the same records.")] = 1,
@@ -32,6 +40,7 @@ def sandbox(
         list[str] | None,
         typer.Option(help="Fault to simulate, e.g. tickets=503, or tickets=503x2@3: requests 4 and 5. Repeatable."),
     ] = None,
+    api: Annotated[SandboxApi | None, typer.Option(help="The only API to serve; both if not given.")] = None,
 ) -> None:
     """Start the sandbox CRM alone, until Ctrl-C. Its page at / says what it holds."""
     from crm_assets.account import DEFAULT_ACCOUNT
@@ -41,7 +50,7 @@ def sandbox(
     with explained():
         fixed = port or SandboxSettings.read(DEFAULT_ACCOUNT).port
         try:
-            serve(port=fixed, seed=seed, latency=latency, counts=count or [], faults=fault or [])
+            serve(port=fixed, seed=seed, latency=latency, counts=count or [], faults=fault or [], api=api)
         except (OSError, ValueError) as error:
             raise SettingError(f"The sandbox cannot start: {getattr(error, 'strerror', None) or error}.") from None
 

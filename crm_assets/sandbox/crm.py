@@ -1,9 +1,10 @@
 """The CRM's records as they stand now: a world that nobody stores, and the changes made to it since."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from threading import RLock
 from typing import Any
@@ -19,6 +20,27 @@ class BadCursor(ValueError):
 
 class UnknownRecord(LookupError):
     """No record of the resource has that identifier."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One resource as it stood at one moment; changes made since do not show.
+
+    Attributes:
+        version: the resource's version then.
+        positions: of the records that there were, in order of creation.
+        end: one more than the last position ever given.
+        own: the records that were created or changed, by position. Not to be changed.
+        gone: the positions of deleted records.
+        record: gives a copy of the record at a position.
+    """
+
+    version: int
+    positions: Sequence[int]
+    end: int
+    own: Mapping[int, Any]
+    gone: Set[int]
+    record: Callable[[int], Any]
 
 
 @dataclass
@@ -39,12 +61,16 @@ class SandboxCrm:
     """The records of every resource; any thread may read and change them at any time.
 
     A cursor says at which position its page begins, so that it stays right while other records come and go.
+
+    Attributes:
+        world: what it began with.
     """
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self.world = world
         self._lock = RLock()
         self._changes = {resource: _Changes(count) for resource, count in world.counts.items()}
+        self._snapshots: dict[str, Snapshot] = {}
 
     def count(self, resource: str) -> int:
         """Return how many records `resource` holds now."""
@@ -58,12 +84,38 @@ class SandboxCrm:
 
     def records(self, resource: str) -> Iterator[Any]:
         """Return the records as they stand now, in listing order; changes made meanwhile do not show."""
+        snapshot = self.snapshot(resource)
+        return map(snapshot.record, snapshot.positions)
+
+    def snapshot(self, resource: str) -> Snapshot:
+        """Return `resource` as it stands now; the same one until it changes."""
+        with self._lock:
+            changes, snapshot = self._changes[resource], self._snapshots.get(resource)
+            if snapshot is None or snapshot.version != changes.version:
+                live, own = changes.live(), dict(changes.own)
+                positions = live if isinstance(live, range) else list(live)
+                record = partial(self._record, resource, own=own)
+                gone, end = frozenset(changes.gone), changes.end
+                snapshot = self._snapshots[resource] = Snapshot(changes.version, positions, end, own, gone, record)
+            return snapshot
+
+    def position(self, resource: str, record_id: int | str) -> int:
+        """Return the number by order of creation of the record with that identifier.
+
+        Raises:
+            UnknownRecord: no record has it.
+        """
+        with self._lock:
+            return self._find(resource, record_id)
+
+    def id_at(self, resource: str, position: int) -> Any:
+        """Return the identifier of the record created as number `position`; None if there is none, or it has none."""
         with self._lock:
             changes = self._changes[resource]
-            live = changes.live()
-            positions = live if isinstance(live, range) else list(live)
-            own = dict(changes.own)
-        return (self._record(resource, position, own) for position in positions)
+            if position >= changes.end or position in changes.gone:
+                return None
+            record = changes.own.get(position, {"id": id_of(self.world.seed, resource, position)})
+            return record.get("id") if isinstance(record, dict) else None
 
     def page(self, resource: str, cursor: str | None, limit: int | None) -> tuple[list[Any], str | None]:
         """Return up to `limit` records from `cursor` on, and the cursor of the next page; None if none follows.
@@ -93,8 +145,8 @@ class SandboxCrm:
             changes = self._changes[resource]
             position = changes.end
             if record is None:
-                record = self._world.record(resource, position)
-            changes.own[position] = deepcopy({"id": id_of(self._world.seed, resource, position), **record})
+                record = self.world.record(resource, position)
+            changes.own[position] = deepcopy({"id": id_of(self.world.seed, resource, position), **record})
             changes.end += 1
             changes.version += 1
             return self._record(resource, position, changes.own)
@@ -147,7 +199,7 @@ class SandboxCrm:
 
     def _record(self, resource: str, position: int, own: dict[int, Any]) -> dict[str, Any]:
         if position not in own:
-            made = self._world.record(resource, position)
+            made = self.world.record(resource, position)
             return {**made, "count": self.count(resource)} if "count" in made else made
         record: dict[str, Any] = deepcopy(own[position])
         return record
@@ -155,11 +207,12 @@ class SandboxCrm:
     def _find(self, resource: str, record_id: int | str) -> int:
         changes, text = self._changes[resource], str(record_id)
         if text.isascii() and text.isdigit():
-            position = index_of(self._world.seed, resource, int(text))
-            if position < changes.end and position not in changes.gone and position not in changes.own:
+            position = index_of(self.world.seed, resource, int(text))
+            right = position not in changes.own or _has_id(changes.own[position], text)
+            if position < changes.end and position not in changes.gone and right:
                 return position
         for position, record in sorted(changes.own.items()):
-            if isinstance(record, dict) and "id" in record and str(record["id"]) == text:
+            if _has_id(record, text):
                 return position
         raise UnknownRecord(f"{resource} has no record with the id {text[:40]!r}")
 
@@ -174,4 +227,8 @@ class SandboxCrm:
         return position
 
     def _seal(self, resource: str, position: int) -> str:
-        return f"{crc32(f'{self._world.seed}/{resource}/{position}'.encode()):08x}"
+        return f"{crc32(f'{self.world.seed}/{resource}/{position}'.encode()):08x}"
+
+
+def _has_id(record: Any, text: str) -> bool:
+    return isinstance(record, dict) and "id" in record and str(record["id"]) == text

@@ -13,7 +13,9 @@ from crm_assets.sandbox.listings import LISTINGS
 
 EVERY_RESOURCE: Final = "*"
 
-_TEXT: Final = re.compile(r"(?P<resource>[^=]*)=(?P<kind>[a-z_]+|\d+)(x(?P<times>\d+))?(@(?P<after>\d+))?")
+_TEXT: Final = re.compile(
+    r"(?P<resource>[^=/]*)(/(?P<parent>[^=]+))?=(?P<kind>[a-z_]+|\d+)(x(?P<times>\d+))?(@(?P<after>\d+))?"
+)
 
 
 class BadFault(ValueError):
@@ -45,6 +47,7 @@ class Fault:
 
     Attributes:
         resource: whose requests; `*` for each resource.
+        parent: of these only the requests for what is below the contact, deal or ticket filter with this identifier.
         kind: what happens; see `KINDS`.
         times: how many requests it spoils; None for all of them.
         after: how many requests are answered well before it begins: 2 spoils the third page.
@@ -62,6 +65,7 @@ class Fault:
 
     resource: Annotated[str, AfterValidator(_resource)]
     kind: Annotated[str, AfterValidator(_kind)]
+    parent: str | None = None
     times: Annotated[int, Field(ge=1)] | None = None
     after: Annotated[int, Field(ge=0)] = 0
     status: Annotated[int, Field(ge=200, le=599)] = 503
@@ -86,25 +90,27 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
-        """Read a fault from `RESOURCE=KIND[xTIMES][@AFTER]`, such as `tickets=503`, `contacts=resetx1@3`, `*=html`.
+        """Read a fault from `RESOURCE[/PARENT]=KIND[xTIMES][@AFTER]`: `tickets=503`, `contacts=resetx1@3`, `*=html`.
 
-        KIND is one of `KINDS` or a status; TIMES how many requests it spoils, all by default; AFTER how
-        many are answered well first.
+        PARENT is the identifier of a contact, deal or ticket filter, `notes/981=500`; KIND is one of `KINDS` or a
+        status; TIMES how many requests it spoils, all by default; AFTER how many are answered well first.
 
         Raises:
             BadFault: names the part that is wrong.
         """
         match = _TEXT.fullmatch(text)
         if not match:
-            raise BadFault("fault", f"{text!r} is not RESOURCE=KIND[xTIMES][@AFTER]")
+            raise BadFault("fault", f"{text!r} is not RESOURCE[/PARENT]=KIND[xTIMES][@AFTER]")
         kind, counts = match["kind"], {name: match[name] for name in ("times", "after") if match[name]}
         what = {"kind": "status", "status": int(kind)} if kind.isdigit() else {"kind": kind}
-        return cls.of({"resource": match["resource"], **what, **{name: int(text) for name, text in counts.items()}})
+        whose = {"resource": match["resource"], "parent": match["parent"]}
+        return cls.of({**whose, **what, **{name: int(text) for name, text in counts.items()}})
 
     def __str__(self) -> str:
         kind = str(self.status) if self.kind == "status" else self.kind
         times = "" if self.times is None else f"x{self.times}"
-        return f"{self.resource}={kind}{times}{f'@{self.after}' if self.after else ''}"
+        whose = self.resource if self.parent is None else f"{self.resource}/{self.parent}"
+        return f"{whose}={kind}{times}{f'@{self.after}' if self.after else ''}"
 
 
 class _Armed:
@@ -113,6 +119,9 @@ class _Armed:
     def __init__(self, fault: Fault, resource: str) -> None:
         self.fault, self.resource = fault, resource
         self.left, self.good_first = fault.times, fault.after
+
+    def spoils(self, resource: str, parent: str | None) -> bool:
+        return self.resource == resource and self.fault.parent in (None, parent)
 
 
 class FaultBoard:
@@ -147,10 +156,15 @@ class FaultBoard:
             self._closed = True
         self.clear()
 
-    def take(self, resource: str) -> Fault | None:
-        """Return the fault that spoils this request of `resource`; None if it is to be answered well."""
+    def take(self, resource: str, parent: str | None = None) -> Fault | None:
+        """Return the fault that spoils this request of `resource`; None if it is to be answered well.
+
+        Args:
+            resource: whose records are asked for.
+            parent: identifier of the record whose children are asked for.
+        """
         with self._lock:
-            mine = [armed for armed in self._armed if armed.resource == resource]
+            mine = [armed for armed in self._armed if armed.spoils(resource, parent)]
             for armed in mine:
                 if not armed.good_first:
                     if armed.left is not None:

@@ -3,19 +3,19 @@
 from base64 import b64decode
 from http.server import BaseHTTPRequestHandler
 from socketserver import BaseServer
+from time import monotonic
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
+from crm_assets.sandbox.api import FORM, HTML, OK, Answer, Api, Call, Request, Withheld
 from crm_assets.sandbox.control import Refused, check_origin, control
-from crm_assets.sandbox.crm import BadCursor
-from crm_assets.sandbox.fault_responses import OK, respond
+from crm_assets.sandbox.fault_responses import respond
 from crm_assets.sandbox.home import home_page
-from crm_assets.sandbox.listings import BY_PATH, Listing
 from crm_assets.sandbox.state import Seen, State
 
-_JSON: Final = "application/json"
+_NO_CONTENT: Final = 204
 _MOST_BODY: Final = 16 << 20
 
 
@@ -32,31 +32,30 @@ class SandboxHandler(BaseHTTPRequestHandler):
         super().__init__(request, client_address, server)
 
     def do_GET(self) -> None:
-        """Answer with a listing, or with the page that tells what this is."""
-        url = urlsplit(self.path)
-        if self._body() is None:
+        """Answer with what an API lists, or with the page that tells what this is."""
+        body = self._body()
+        if body is None or self._is_for_an_api(body):
             return
-        if listing := BY_PATH.get(url.path):
-            self._list(listing, dict(parse_qsl(url.query, keep_blank_values=True)))
-        elif url.path == "/":
+        path = urlsplit(self.path).path
+        if path == "/":
             page = home_page(self.state, f"http://127.0.0.1:{self.connection.getsockname()[1]}")
-            self.answer(OK, page.encode(), "text/html; charset=utf-8")
+            self.answer(Answer(OK, page.encode(), HTML))
         else:
-            self.send_error(404, f"Nothing is at {url.path[:80]}; the page at / tells what there is")
+            self.send_error(404, f"Nothing is at {path[:80]}; the page at / tells what there is")
 
     def do_POST(self) -> None:
-        """Change records or faults."""
+        """Answer with what an API lists, or change records or faults."""
         body = self._body()
-        if body is None:
+        if body is None or self._is_for_an_api(body):
             return
         path = urlsplit(self.path).path
         try:
             check_origin(cast(Any, self.headers), self.connection.getsockname()[1])
             status, said = control(self.state, self.command, path, body)
-            self.answer(status, orjson.dumps(said))
+            self.answer(Answer(status, orjson.dumps(said)))
         except Refused as refusal:
             said = {"error": str(refusal)} | ({"field": refusal.field} if refusal.field else {})
-            self.answer(refusal.status, orjson.dumps(said))
+            self.answer(Answer(refusal.status, orjson.dumps(said)))
 
     def do_HEAD(self) -> None:
         """Answer as to GET, without the body."""
@@ -70,23 +69,16 @@ class SandboxHandler(BaseHTTPRequestHandler):
         """Delete records or switch faults off."""
         self.do_POST()
 
-    def answer(
-        self,
-        status: int,
-        body: bytes,
-        content_type: str = _JSON,
-        *,
-        headers: dict[str, str] | None = None,
-        length: int | None = None,
-    ) -> None:
+    def answer(self, answer: Answer, *, length: int | None = None) -> None:
         """Send an answer, with `length` as its Content-Length if it is to differ from the body's."""
-        self.send_response(status)
-        for name, value in (headers or {}).items():
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
+        if answer.status != _NO_CONTENT:
+            self.send_header("Content-Type", answer.content_type)
+            self.send_header("Content-Length", str(len(answer.body) if length is None else length))
         self.end_headers()
-        self.send(b"" if self.command == "HEAD" else body)
+        self.send(b"" if self.command == "HEAD" else answer.body)
 
     def send(self, part: bytes) -> None:
         """Send bytes at once."""
@@ -97,7 +89,7 @@ class SandboxHandler(BaseHTTPRequestHandler):
         """Answer with an error as JSON, also for what the standard library refuses on its own."""
         self.close_connection = True
         said = message or self.responses.get(code, ("error", ""))[0]
-        self.answer(code, orjson.dumps({"error": said}), headers={"Connection": "close"})
+        self.answer(Answer(code, orjson.dumps({"error": said}), headers={"Connection": "close"}))
 
     def version_string(self) -> str:
         """Return what the header Server says."""
@@ -106,37 +98,46 @@ class SandboxHandler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         """Keep quiet: `Sandbox.log` tells what was asked."""
 
-    def _list(self, listing: Listing, query: dict[str, str]) -> None:
-        port = self.client_address[1]
-        self.state.note(Seen(listing.resource, query, self.headers.get("User-Agent", ""), port))
+    def _is_for_an_api(self, body: bytes) -> bool:
+        """Answer the request if its path is one of an API."""
+        request = self._request(body)
+        for api in self.state.apis:
+            match api.call(request):
+                case Call() as call:
+                    self._serve(api, call, request)
+                    return True
+                case Answer() as answer:
+                    self.answer(answer)
+                    return True
+        return False
+
+    def _serve(self, api: Api, call: Call, request: Request) -> None:
+        agent, port = self.headers.get("User-Agent", ""), self.client_address[1]
+        asked = request.query | request.form
+        self.state.note(Seen(call.resource, request.path, asked, agent, port, monotonic()))
         if self.state.latency:
             self.state.closing.wait(self.state.latency)
-        if not self._is_known(self.headers.get("Authorization", "")):
-            self.answer(
-                401,
-                orjson.dumps({"error": "Login refused: e-mail or API key is wrong."}),
-                headers={"WWW-Authenticate": 'Basic realm="sandbox", charset="UTF-8"'},
-            )
-            return
-        limit, cursor = listing.limit, None
-        if listing.cursor_param is not None:
-            asked = query.get("limit", str(limit))
-            limit = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
-            if limit < 1:
-                self.answer(400, orjson.dumps({"error": "limit: not a number from 1", "field": "limit"}))
-                return
-            cursor = query.get(listing.cursor_param) or None
-
-        def page(kind: str | None = None) -> bytes:
-            return self.state.pages.page(listing, cursor, limit, kind)
-
         try:
-            if fault := self.state.faults.take(listing.resource):
-                respond(fault, self, page)
+            if not self._is_known(self.headers.get("Authorization", "")):
+                self.answer(api.refused_login())
+            elif fault := self.state.faults.take(call.resource, call.parent):
+                respond(fault, self, call)
             else:
-                self.answer(OK, page())
-        except BadCursor as error:
-            self.answer(500, orjson.dumps({"error": str(error)}))
+                self.answer(call.answer(None))
+        except Withheld as held:
+            self.state.closing.wait(held.seconds)
+            self.close_connection = True
+
+    def _request(self, body: bytes) -> Request:
+        url = urlsplit(self.path)
+        form = body.decode(errors="replace") if self.headers.get_content_type() == FORM else ""
+        return Request(
+            "GET" if self.command == "HEAD" else self.command,
+            url.path,
+            dict(parse_qsl(url.query, keep_blank_values=True)),
+            dict(parse_qsl(form, keep_blank_values=True)),
+            cast(Any, self.headers),
+        )
 
     def _is_known(self, login: str) -> bool:
         scheme, _, sent = login.partition(" ")

@@ -39,14 +39,14 @@ ul { padding-left: 1.2rem } .bad code { color: var(--bad) }
 exists, and nothing outlives the process.</p>
 <h2>Records</h2>
 <table>
-<thead><tr><th>Resource</th><th>Listing</th><th class="n">Records</th></tr></thead>
+<thead><tr><th>Resource</th><th>Requests</th><th class="n">Records</th></tr></thead>
 <tbody>
 $rows
 </tbody>
 </table>
 <h2>Login</h2>
 <p>HTTP Basic. $login</p>
-<pre>curl -u '$user' '$base_url/v1/contacts?limit=2'</pre>
+<pre>$examples</pre>
 <h2>Faults</h2>
 $faults
 <pre>curl -d '{"resource": "tickets", "kind": "status", "status": 503, "times": 2}' $base_url/sandbox/faults
@@ -68,14 +68,16 @@ def home_page(state: State, base_url: str) -> str:
         user = f"{state.email}:{state.api_key}"
     items = "".join(f"<li><code>{escape(str(fault))}</code></li>" for fault in state.faults.on())
     return _PAGE.substitute(
-        rows="\n".join(_row(resource, state.crm.count(resource)) for resource in LISTINGS),
+        rows="\n".join(_row(state, resource) for resource in LISTINGS),
         login=told,
-        user=user,
+        examples=escape("\n".join(api.example(f"curl -u '{user}'", base_url) for api in state.apis), quote=False),
         faults=f'<ul class="bad">{items}</ul>' if items else "<p>None is on: every answer is a good one.</p>",
         base_url=escape(base_url),
     )
 
 
-def _row(resource: str, count: int) -> str:
-    path = escape(LISTINGS[resource].path)
-    return f'<tr><td>{escape(resource)}</td><td><code>{path}</code></td><td class="n">{count:,}</td></tr>'
+def _row(state: State, resource: str) -> str:
+    requests = [request for api in state.apis for request in api.endpoints().get(resource, ())]
+    listed = "<br>".join(f"<code>{escape(request)}</code>" for request in requests)
+    count = state.crm.count(resource)
+    return f'<tr><td>{escape(resource)}</td><td>{listed}</td><td class="n">{count:,}</td></tr>'

@@ -19,7 +19,7 @@ class Pages:
         self._kept = lru_cache(MOST_KEPT)(self._rendered)
 
     def page(self, listing: Listing, cursor: str | None, limit: int | None, fault: str | None = None) -> bytes:
-        """Return one page, whose last record has the cursor of the next one, or a wrong one if that is the fault.
+        """Return one page, whose last record has the cursor of the next one, or what `fault` makes of it.
 
         Raises:
             BadCursor: the cursor was not given for this listing.
@@ -28,6 +28,8 @@ class Pages:
 
     def _rendered(self, listing: Listing, _: int, cursor: str | None, limit: int | None, fault: str | None) -> bytes:
         records, following = self._crm.page(listing.resource, cursor, limit)
+        if fault == "null_data":
+            return orjson.dumps({listing.selector: None})
         mark: Any = following or listing.at_end
         if fault == "repeat_cursor":
             mark = self._crm.cursor(listing.resource, 0)

@@ -4,7 +4,7 @@ import errno
 import socket
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
@@ -12,12 +12,16 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
+from crm_assets.sandbox.agilecrm.api import DEFAULT_CUT, AgileCrm
+from crm_assets.sandbox.agilecrm.relations import Relations
+from crm_assets.sandbox.api import API_NAMES, Api, ApiName
 from crm_assets.sandbox.crm import SandboxCrm
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.handler import SandboxHandler
 from crm_assets.sandbox.listings import counts_with
 from crm_assets.sandbox.records import World
 from crm_assets.sandbox.state import Seen, State
+from crm_assets.sandbox.v1 import V1
 
 HOST: Final = "127.0.0.1"
 DEFAULT_SEED: Final = 1
@@ -40,6 +44,8 @@ class Sandbox:
         email: username of the login.
         api_key: password of the login.
         undeclared: whether some records carry fields that no model declares.
+        api: the only API that it serves; both, over the same records, unless told otherwise.
+        cut: seconds after which `agilecrm` cuts off a request that a fault holds, or whose page is too large.
 
     Attributes:
         crm: the records, for changing them.
@@ -59,11 +65,18 @@ class Sandbox:
         email: str = EMAIL,
         api_key: str = API_KEY,
         undeclared: bool = True,
+        api: ApiName | None = None,
+        cut: float = DEFAULT_CUT,
     ) -> None:
         if not 0 <= port <= _LAST_PORT:
             raise ValueError(f"port: {port} is not a port, 0 to {_LAST_PORT}")
+        if api is not None and api not in API_NAMES:
+            raise ValueError(f"api: unknown API {api!r}; known: {', '.join(API_NAMES)}")
         self.crm = SandboxCrm(World(seed, counts_with(counts), undeclared))
-        self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency)
+        self._agilecrm = AgileCrm(self.crm, cut)
+        apis: dict[ApiName, Api] = {"v1": V1(self.crm), "agilecrm": self._agilecrm}
+        served = [apis[api]] if api else list(apis.values())
+        self._state = State(self.crm, email, api_key, (email, api_key) == (EMAIL, API_KEY), latency, served)
         self._port = port
         self._server: _Server | None = None
 
@@ -102,6 +115,18 @@ class Sandbox:
     def log(self) -> list[Seen]:
         """The latest requests, oldest first."""
         return list(self._state.log)
+
+    @property
+    def relations(self) -> Relations:
+        """Below which contacts, deals and ticket filters `agilecrm` lists notes, documents and tickets."""
+        return self._agilecrm.relations
+
+    def reachable(self, resource: str) -> Iterator[Any]:
+        """Return the records that `agilecrm` can deliver as they stand now, without the list's `cursor` and `count`.
+
+        Of notes, documents and tickets only those that are found below another record, of events those with a start.
+        """
+        return self._agilecrm.reachable(resource)
 
     def fault(self, fault: Fault | str) -> Fault:
         """Switch a fault on, given as such or in the words of `Fault.parse`; return it."""

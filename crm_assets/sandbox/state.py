@@ -1,22 +1,28 @@
 """What the threads of one sandbox share."""
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import NamedTuple
 
+from crm_assets.sandbox.api import Api
 from crm_assets.sandbox.crm import SandboxCrm
 from crm_assets.sandbox.faults import FaultBoard
-from crm_assets.sandbox.pages import Pages
 
 
 class Seen(NamedTuple):
-    """One request for a listing, as it arrived. Two with one `port` came over one connection."""
+    """One request for records, as it arrived. Two with one `port` came over one connection.
+
+    `query` has the fields of a form too; `arrived` is in seconds of the monotonic clock.
+    """
 
     resource: str
+    path: str
     query: dict[str, str]
     user_agent: str
     port: int
+    arrived: float
 
 
 @dataclass
@@ -29,15 +35,13 @@ class State:
     login_is_public: bool
     """Whether the page at `/` may tell the login."""
     latency: float
+    apis: Sequence[Api]
     faults: FaultBoard = field(default_factory=FaultBoard)
     requests: Counter[str] = field(default_factory=Counter)
     log: deque[Seen] = field(default_factory=lambda: deque(maxlen=10_000))
     lock: Lock = field(default_factory=Lock)
     closing: Event = field(default_factory=Event)
     """Set when the sandbox stops: whoever waits for anything must let go."""
-
-    def __post_init__(self) -> None:
-        self.pages = Pages(self.crm)
 
     def note(self, seen: Seen) -> None:
         """Count a request and keep it in the log."""
