@@ -11,6 +11,8 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from crm_assets.extract.no_content import ReadingResponse
+
 
 class DeadlineExceeded(Exception):
     """The exchange was not over in time; its connection is shut."""
@@ -27,11 +29,15 @@ class Deadline:
         deadline = self
 
         class Plain(HTTPConnection):
+            response_class = ReadingResponse
+
             def request(self, *arguments: Any, **options: Any) -> None:
                 super().request(*arguments, **options)
                 deadline._socket = self.sock
 
         class Safe(HTTPSConnection):
+            response_class = ReadingResponse
+
             def request(self, *arguments: Any, **options: Any) -> None:
                 super().request(*arguments, **options)
                 deadline._socket = self.sock
