@@ -72,6 +72,8 @@ API = {
             "username": dlt.secrets["email"],
             "password": dlt.secrets["api_key"],
         },
+        "requests_per_second": 10,
+        "concurrency": 8,
     },
     "resource_defaults": {
         "primary_key": "id",

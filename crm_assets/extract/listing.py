@@ -65,7 +65,7 @@ class ListingReader:
     ) -> None:
         self.resource = resource
         self.traffic = Traffic()
-        self.records = self.resumed = self.parents_done = 0
+        self.records = self.resumed = self.parents_done = self._first_part = 0
         self._connection = connection
         self._options = options
         self.checkpoints = options.checkpoints
@@ -84,7 +84,8 @@ class ListingReader:
     @property
     def parents_total(self) -> int | None:
         """For how many parents the resource is requested; None if it has none, or nobody knows yet."""
-        totals = [one.total for one in self._options.parents.values()]
+        ahead = dict.fromkeys(part.parent for part in self.resource.parts[self._first_part :] if part.parent)
+        totals = [self._options.parents[name].total for name in ahead]
         return sum(filter(None, totals)) if totals and None not in totals else None
 
     def read(self) -> Spooled:
@@ -162,7 +163,7 @@ class ListingReader:
         started = checkpoint.started if checkpoint else datetime.now(UTC)
         position = checkpoint.position if checkpoint else Position()
         self.records = self.resumed = checkpoint.records if checkpoint else 0
-        self.parents_done = 0
+        self.parents_done, self._first_part = 0, position.part
         spool = ListingSpool(
             folder,
             self.resource.name,
