@@ -7,7 +7,7 @@ from crm_assets.models.columns import Column
 from crm_assets.models.record import Contains, Limits, Planned
 
 FIRST_SENSIBLE = "2000-01-01 00:00:00+00"
-LAST_SENSIBLE_PLAN = "2100-01-01 00:00:00+00"
+LAST_SENSIBLE_PLAN = "2400-01-01 00:00:00+00"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _of_column(column: Column) -> list[Condition]:
             case Contains(piece=piece):
                 never(f"has no {piece}", f"{{0}} <> '' AND {{0}} NOT LIKE '%{piece}%'")
             case Planned():
-                never("is after 2100", f"{{0}} > TIMESTAMPTZ '{LAST_SENSIBLE_PLAN}'")
+                never("is after 2400", f"{{0}} > TIMESTAMPTZ '{LAST_SENSIBLE_PLAN}'")
     if column.data_type.name == "timestamp" and Planned() not in column.marks:
         never("is in the future", "{0} > CURRENT_TIMESTAMP + INTERVAL '1 day'")
         never("is before 2000", f"{{0}} < TIMESTAMPTZ '{FIRST_SENSIBLE}'")

@@ -12,6 +12,7 @@ from crm_assets.sandbox.draft import Draft, RandomValues, id_of
 from crm_assets.sandbox.words import PLACES, WORDS, Place, plain
 
 _UNSET_DAY: Final = -19_800  # the CRM shifts an unset day by the time zone, here India's
+_FAR_DAY: Final = 11_545_245_654  # in 2335: somebody's typing error
 
 
 class Person(NamedTuple):
@@ -150,7 +151,7 @@ def _tasks(draft: Draft) -> dict[str, Any]:
         "progress": 100 if done else draft.below(20) * 5 if begun else 0,
         "task_start_time": begun,
         "task_completed_time": draft.since(begun) if done else 0,
-        "due": draft.planned() if draft.below(25) else _UNSET_DAY,
+        "due": {0: _UNSET_DAY, 1: _FAR_DAY}.get(draft.below(25)) or draft.planned(),
     }
 
 

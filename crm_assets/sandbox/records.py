@@ -35,6 +35,11 @@ _FIRM: Final = (
     "milestones",
 )
 """Fields that are never missing or null: without them a record says nothing to the person who looks at it."""
+_WORDS_FOR_BOOL: Final = (
+    *("archived", "apply_discount", "is_complete", "allDay", "is_event_starred", "deals_exist", "isDefault"),
+    *("is_disabled", "is_default_filter", "is_favorite", "is_spam"),
+)
+"""Fields that are now and then `"true"` or `"false"`, as text."""
 _MENTIONS: Final = {"contacts": "contacts", "deals": "deals", "notes": "notes", "relatedContacts": "contacts"}
 """Lists of mentions, and of which resource."""
 _USERS: Final = ("owner", "assignee", "taskOwner", "domainOwner")
@@ -108,8 +113,9 @@ def _plan(resource: str) -> tuple[list[tuple[str, Fill, Change | None]], list[tu
         fill = _fill(resource, field, hints[field], marks_of(model, field))
         fields.append((field, fill, _in_milliseconds if kind.unit == "ms" else None))
         changes += [(field, change) for change in _CHANGES.get(kind.name, ())]
+        changes += [(field, _lower_text)] if field in _WORDS_FOR_BOOL else []
         if field not in _FIRM:
-            changes += [(field, lambda _: None), (field, lambda _: _ABSENT)]
+            changes += [(field, change) for change in _LOSSES.get(kind.name, _TO_NOTHING)]
     return fields, changes
 
 
@@ -167,6 +173,10 @@ def _text(value: Any) -> str | None:
     return None if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
+def _lower_text(value: Any) -> str | None:
+    return None if value is None else str(value).lower()
+
+
 def _iso(value: Any) -> Any:
     moment = to_timestamp(value) if value else None
     return moment.isoformat() if moment else value
@@ -177,4 +187,7 @@ _CHANGES: Final[dict[str, tuple[Change, ...]]] = {
     "double": (_text,),
     "timestamp": (_text, _iso),
 }
-"""How a value may arrive otherwise than as a number."""
+"""How a value may arrive otherwise than as JSON has it for its type."""
+_TO_NOTHING: Final[tuple[Change, ...]] = (lambda _: None, lambda _: _ABSENT)
+_LOSSES: Final[dict[str, tuple[Change, ...]]] = dict.fromkeys(("bigint", "double"), (*_TO_NOTHING, lambda _: ""))
+"""How a value may fail to arrive: an empty text stands for no number."""
