@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from crm_assets.apis.references import Reference, references_in, resolved
 from crm_assets.errors import SettingError
-from crm_assets.settings import SANDBOX, AccountSettings, explain_reference, find_reference, reference_origin
+from crm_assets.settings import SANDBOX, AccountSettings, explain_reference, find_reference, setting_origin
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 """A part of a host's name between two dots (RFC 1123)."""
@@ -54,13 +54,13 @@ def refuse_sandbox(written: str | None, account: str) -> None:
     Raises:
         SettingError: something that the address refers to is set. Names it, and where it is set.
     """
+    section = f"sources.{account}"
     for one in _own_parts(written):
-        if origin := reference_origin(account, one):
-            section = f"sources.{account}"
-            name = one.name if one.source == "env" else f"{section}.{one.name}"
+        # A variable called DOMAIN, without the section, may well be about something else.
+        if one.source != "env" and (origin := setting_origin(f"{section}.{one.name}")):
             raise SettingError(
-                f"{section}.base_url is `{SANDBOX}`, and {name} is set ({origin.place}): the sandbox would be loaded "
-                "in place of the CRM that is meant. Remove one of the two."
+                f"{section}.base_url is `{SANDBOX}`, and {section}.{one.name} is set ({origin.place}): the sandbox "
+                "would be loaded in place of the CRM that is meant. Remove one of the two."
             )
 
 

@@ -168,14 +168,6 @@ def setting_origin(key: str) -> Origin | None:
     return None
 
 
-def reference_origin(account: str, reference: Reference) -> Origin | None:
-    """Return what the configuration of an account's API refers to as it is set, and where; None for nothing."""
-    if reference.source == "env":
-        value = os.environ.get(reference.name)
-        return None if value is None else Origin(value, "in the environment")
-    return setting_origin(f"sources.{account}.{reference.name}") or setting_origin(reference.name)
-
-
 def explain_reference(account: str, reference: Reference, problem: str) -> str:
     """Return one line that says what is wrong with what an account's API refers to, and where to fix it."""
     if reference.source == "env":
