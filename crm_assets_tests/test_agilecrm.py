@@ -238,6 +238,23 @@ def test_a_filter_that_fails_leaves_the_whole_listing_also_for_the_children(
     assert found["contacts"]["records"] == 40
 
 
+def test_a_whole_listing_in_the_place_of_what_is_new_is_resumed_without_asking_for_what_is_new(
+    sandbox: Sandbox, load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__CRM__PAGE_SIZE", "10")
+    load("contacts")
+    sandbox.fault(Fault("contacts", "status", status=404, times=1))
+    sandbox.fault(Fault("contacts", "status", status=503, after=2))
+    result = run_assets(instance, ["contacts"], account=an_account(api=AGILECRM))
+    assert "HTTP 503" in failure_of(result)
+    sandbox.clear_faults()
+    begin = so_far(sandbox)
+    found = load("contacts")["contacts"]
+    assert set(asked(sandbox, begin)) == {"/dev/api/contacts"}
+    assert found["records_resumed"] == 20
+    assert found["records"] == 40
+
+
 def test_what_an_incremental_listing_sees_of_a_records_parents_adds_to_what_the_table_knows(
     load: Load, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:

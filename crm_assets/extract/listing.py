@@ -118,7 +118,7 @@ class ListingReader:
                 if not _is_refusal(error):
                     raise
                 self._log(f"{self.resource.name}: the CRM does not say what is new ({error.why}); listing everything.")
-        self.checkpoints.clear()
+                self.checkpoints.clear()
         self.resource, self.checkpoints, self._since = whole, checkpoints, None
         return self._read_or_resume()
 
@@ -253,7 +253,7 @@ class _Parts:
             is_resumed = number == self._start.part
             self._part = self._open(resource.parts[number], self._start if is_resumed else Position())
             yield from self._part
-            self._is_counted &= self._part.total is not None
+            self._is_counted &= self._part.total is not None or not self._part.has_records
             self._total += self._part.total or 0
 
     def position(self) -> Position | None:
@@ -283,16 +283,16 @@ class _Pages:
         self._needs_records = position.next_request is not None and resource.paginator_type != "time_window"
         self._next_request: NextRequest | None = None
         self.total: int | None = None
+        self.has_records = False
 
     def __iter__(self) -> Iterator[list[Any]]:
-        has_records = False
         for page in self._pages:
             self._next_request = page.next_request
-            has_records |= bool(page.records)
+            self.has_records |= bool(page.records)
             if self.total is None or page.total is not None:
                 self.total = page.count if page.total is None else page.total
             yield page.records
-        if self._needs_records and not has_records:
+        if self._needs_records and not self.has_records:
             raise _NothingFollows
 
     def position(self) -> Position | None:
@@ -323,6 +323,7 @@ class _Families:
         self._parents = parents
         self._total = 0
         self._is_counted = len(done) == 0
+        self.has_records = False
         reader.parents_done += len(done)
 
     @property
@@ -336,6 +337,7 @@ class _Families:
         for family in read_families(self._resource, self._connection, reader.traffic, parents):
             self._done.add(family.parent)
             self._is_counted &= family.count is not None or not family.records
+            self.has_records |= bool(family.records)
             self._total += family.count or 0
             reader.parents_done += 1
             yield family.records

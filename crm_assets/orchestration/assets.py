@@ -105,7 +105,7 @@ def _description(resource: Resource) -> str:
 
 
 def _endpoint(account: Account, resource: Resource) -> dg.MetadataValue:
-    path = resource.endpoint["path"]
-    if account.crm.base_url is None or account.is_sandbox:
-        return dg.MetadataValue.text(path)
+    path, *others = dict.fromkeys(part.endpoint["path"] for part in resource.parts)
+    if others or account.crm.base_url is None or account.is_sandbox:
+        return dg.MetadataValue.text(", ".join([path, *others]))
     return dg.MetadataValue.url(path if "://" in path else f"{account.crm.base_url}/{path.lstrip('/')}")
