@@ -42,6 +42,7 @@ _WORDS: Mapping[str, Any] = {
     "client": words.Client,
     "columns": words.ColumnHint,
     "endpoint": words.Endpoint,
+    "endpoints": words.Endpoint,
     "error_handler": words.PartialErrorHandler,
     "incremental": words.Incremental,
     "processing_steps": words.ProcessingStep,
@@ -233,7 +234,7 @@ def _paginator_faults(place: str, paginator: Any) -> Iterator[str]:
             yield f"{place}: {_AUTO}"
         elif paginator not in _PAGINATORS:
             yield f"{place}: {paginator!r} is not a paginator{_hint(paginator, _PAGINATORS)}"
-        elif paginator in ("cursor", "offset"):
+        elif paginator in ("cursor", "offset", "time_window"):
             yield f"{place}: `{paginator}` needs more than its name; write {{type: {paginator}, ...}}"
         return
     kind = paginator.get("type", "auto")

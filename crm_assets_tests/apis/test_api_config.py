@@ -33,10 +33,50 @@ SHOP: Any = {
             "include_from_parent": ["id"],
             "endpoint": {"path": "orders/{resources.orders.id}/lines", "data_selector": "lines"},
         },
+        {
+            "name": "comments",
+            "remove_fields": ["cursor"],
+            "endpoints": [
+                {
+                    "path": "orders/{resources.orders.id}/comments",
+                    "collect_from_parent": {"order_ids": "id"},
+                    "total_field": "count",
+                },
+                {
+                    "path": "comments/lost",
+                    "method": "POST",
+                    "data": {"kind": "lost"},
+                    "paginator": {
+                        "type": "cursor",
+                        "limit": 10,
+                        "limit_body_path": "size",
+                        "maximum_limit": 100,
+                        "cursor_body_path": "cursor",
+                    },
+                },
+            ],
+        },
+        {
+            "name": "shifts",
+            "endpoint": {"path": "shifts", "paginator": {"type": "time_window", "start": 0, "span_days": 7}},
+        },
+        {
+            "name": "customers",
+            "endpoint": {
+                "path": "customers",
+                "incremental": {
+                    "cursor_path": ["updated_at", "created_at"],
+                    "initial_value": 0,
+                    "endpoints": [{"path": "changes", "params": {"since": "{incremental.start_value}"}}],
+                },
+            },
+        },
     ],
 }
 """An API with one of each: what the cases below spoil."""
 ORDERS, LINES = ["resources", 1, "endpoint"], ["resources", 2, "endpoint"]
+COMMENTS, SHIFTS = ["resources", 3, "endpoints"], ["resources", 4, "endpoint"]
+CUSTOMERS = ["resources", 5, "endpoint", "incremental"]
 
 
 def spoiled(path: list[Any], value: Any) -> Any:
@@ -53,7 +93,7 @@ def test_the_configuration_of_v1_is_valid() -> None:
 
 
 def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> None:
-    products, orders, lines = read_api(SHOP).resources
+    products, orders, lines, *_ = read_api(SHOP).resources
     assert products.endpoint["path"] == "products"
     assert products.endpoint["paginator"] == {"type": "offset", "limit": 50}
     assert products.error_handler == {
@@ -166,6 +206,56 @@ def test_short_forms_are_written_out_and_defaults_filled_in_as_dlt_does() -> Non
         ([*LINES, "path"], "lines", "lines.include_from_parent: has no parent; name one in endpoint.path"),
         ([*LINES, "path"], "{resources.lines.id}", "resources.lines.endpoint: refers to itself"),
         ([*LINES, "params"], {"a": "{resources.products.id}"}, "lines.endpoint: refers to several parents"),
+        (["resources", 3, "endpoint"], {"path": "comments"}, "comments: has both `endpoint` and `endpoints`; keep one"),
+        (COMMENTS, [], "comments.endpoints: names no endpoint"),
+        ([*COMMENTS, 0, "pth"], "x", "comments.endpoints.0.pth: unknown word; did you mean `path`?"),
+        ([*COMMENTS, 0, "path"], "comments", "comments.endpoints.0.collect_from_parent: has no parent"),
+        ([*COMMENTS, 0, "path"], "{resources.ordrs.id}", "comments.endpoint: refers to the resource 'ordrs', which is"),
+        ([*COMMENTS, 1, "path"], "{resources.comments.id}", "comments.endpoint: refers to itself"),
+        (
+            [*COMMENTS, 1, "incremental"],
+            {"cursor_path": "at", "start_param": "since"},
+            "comments.endpoints: `incremental` is for a resource with one endpoint",
+        ),
+        (
+            ["resources", 3, "include_from_parent"],
+            ["id"],
+            "comments.include_from_parent: is for a resource with one endpoint; use endpoint.collect_from_parent",
+        ),
+        (
+            [*COMMENTS, 1, "paginator", "cursor_param"],
+            "cursor",
+            "comments.endpoints.1.paginator: has both `cursor_param` and `cursor_body_path`; keep one",
+        ),
+        (
+            [*COMMENTS, 1, "paginator"],
+            {"type": "cursor", "limit": 10},
+            "comments.endpoints.1.paginator.cursor_param: is missing",
+        ),
+        ([*COMMENTS, 1, "paginator", "maximum_limit"], 0, "paginator.maximum_limit: must be greater than or equal"),
+        (
+            [*SHIFTS, "paginator"],
+            {"type": "time_window", "start": 0},
+            "shifts.endpoint.paginator.span_days: is missing",
+        ),
+        ([*SHIFTS, "paginator"], "time_window", "shifts.endpoint.paginator: `time_window` needs more than its name"),
+        ([*CUSTOMERS, "cursor_path"], [], "customers.endpoint.incremental.cursor_path: must be the name of a field"),
+        ([*CUSTOMERS, "cursor_path"], ["a.b"], "incremental.cursor_path: must be a field of the record itself"),
+        (
+            [*CUSTOMERS, "endpoints", 0, "params"],
+            {},
+            "customers.endpoint.incremental.endpoints.0: does not ask for what is newer",
+        ),
+        (
+            [*CUSTOMERS, "endpoints", 0, "incremental"],
+            {"cursor_path": "at", "start_param": "since"},
+            "incremental.endpoints.0.incremental: is that of the endpoint for the whole listing; remove it here",
+        ),
+        (
+            [*CUSTOMERS, "endpoints", 0, "paginator"],
+            {"type": "ofset"},
+            "incremental.endpoints.0.paginator.type: 'ofset' is not a paginator; did you mean `offset`?",
+        ),
     ],
 )
 def test_a_wrong_entry_is_one_line_with_its_place_and_its_remedy(path: list[Any], value: Any, said: str | None) -> None:
