@@ -38,7 +38,10 @@ def sandbox(
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Fault to simulate, e.g. tickets=503, or tickets=503x2@3: requests 4 and 5. Repeatable."),
+        typer.Option(
+            help="Fault to simulate, e.g. tickets=503, tickets=503x2@3: requests 4 and 5, or notes/981=500: "
+            "of one contact or deal. Repeatable."
+        ),
     ] = None,
     api: Annotated[SandboxApi | None, typer.Option(help="The only API to serve; both if not given.")] = None,
 ) -> None:

@@ -3,6 +3,8 @@
 import http.client
 import json
 import socket
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -17,6 +19,8 @@ from crm_assets.sandbox.fault_kinds import KINDS
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import LISTINGS
 from crm_assets.sandbox.server import API_KEY, EMAIL, Sandbox
+from crm_assets_tests.conftest import environment
+from crm_assets_tests.documentation.checkout import free_port
 
 FORM = "application/x-www-form-urlencoded"
 LOGIN = {"Authorization": f"Basic {b64encode(f'{EMAIL}:{API_KEY}'.encode()).decode()}"}
@@ -45,9 +49,10 @@ class Answer:
         self.records: Any = json.loads(self.body) if is_json else None
 
 
-def ask(sandbox: Sandbox, path: str, form: dict[str, Any] | None = None, **headers: str) -> Answer:
+def ask(where: Sandbox | str, path: str, form: dict[str, Any] | None = None, **headers: str) -> Answer:
     """Ask for `path`; with a `form` as POST."""
-    connection = http.client.HTTPConnection(urlsplit(sandbox.base_url).netloc, timeout=10)
+    base_url = where if isinstance(where, str) else where.base_url
+    connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=10)
     body = None if form is None else urlencode(form)
     usual = LOGIN | {"Accept": "application/json"} | ({} if form is None else {"Content-Type": FORM})
     try:
@@ -587,3 +592,16 @@ def test_one_api_can_be_served_alone(api: Any, v1: int, agilecrm: int) -> None:
 def test_an_api_that_does_not_exist_is_named() -> None:
     with pytest.raises(ValueError, match=r"^api: unknown API 'v2'; known: v1, agilecrm$"):
         Sandbox(api="v2")  # type: ignore[arg-type]
+
+
+def test_the_command_serves_one_api_alone() -> None:
+    port = free_port()
+    code = f"from crm_assets.cli.main import app; app(['sandbox', '--api', 'agilecrm', '--port', '{port}'])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout
+        base_url = process.stdout.readline().strip().removeprefix("sandbox CRM at ")
+        try:
+            assert (ask(base_url, "/dev/api/opportunity").status, ask(base_url, "/v1/deals").status) == (200, 404)
+        finally:
+            process.terminate()

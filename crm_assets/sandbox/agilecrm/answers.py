@@ -38,9 +38,9 @@ def mark(records: list[Any], marks: Marks, count: int | None, cursor: str | None
         fields[-1]["cursor"] = cursor
 
 
-def listed(records: Any, accept: str) -> Answer:
-    """Return a list, or a bare record, as JSON if `accept` allows it."""
-    if "json" in accept.lower():
+def listed(records: Any, *, as_json: bool) -> Answer:
+    """Return a list, or a bare record, as JSON or as XML."""
+    if as_json:
         return Answer(OK, orjson.dumps(records), _JSON)
     return Answer(OK, f'<?xml version="1.0" encoding="UTF-8"?>{_xml("collection", records)}'.encode(), _XML)
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 from zlib import crc32
 
@@ -14,6 +14,7 @@ from crm_assets.sandbox.agilecrm.routes import DYNAMIC_FILTER, ROUTES, Params, R
 from crm_assets.sandbox.agilecrm.selections import Key, Selection, Selections
 from crm_assets.sandbox.api import FORM, Answer, Call, Request, Withheld
 from crm_assets.sandbox.crm import BadCursor, SandboxCrm
+from crm_assets.sandbox.pages import MOST_KEPT
 
 DEFAULT_CUT: Final = 60.0
 """Seconds after which the CRM cuts a request off."""
@@ -36,6 +37,7 @@ class AgileCrm:
         self._crm, self._cut = crm, cut
         self.relations = Relations(crm)
         self._selections = Selections(crm, self.relations)
+        self._kept = lru_cache(MOST_KEPT)(self._answered)  # pages: a client is to be measured, not the sandbox
 
     def call(self, request: Request) -> Call | Answer | None:
         """Return what `request` is, or its answer if it is for no resource; None if it is none of `agilecrm`."""
@@ -86,8 +88,11 @@ class AgileCrm:
         if route.method == "POST" and request.headers.get("Content-Type", FORM).partition(";")[0].strip() != FORM:
             return failed(415, "Unsupported Media Type")
         params = request.form if route.method == "POST" else request.query
+        version = sum(map(self._crm.version, self._crm.world.counts))
+        as_json = "json" in request.headers.get("Accept", "").lower()
+        answered = self._kept if route.is_paged else self._answered
         try:
-            return self._list(route, parent, params, request.headers.get("Accept", ""), fault)
+            return answered(route, parent, tuple(sorted(params.items())), version, as_json=as_json, fault=fault)
         except Rejected as error:
             return failed(error.status, str(error))
         except BadCursor:
@@ -95,7 +100,10 @@ class AgileCrm:
                 raise Withheld from None
             return failed(500, "Internal Server Error")
 
-    def _list(self, route: Route, parent: str, params: Params, accept: str, fault: str | None) -> Answer:
+    def _answered(
+        self, route: Route, parent: str, said: tuple[tuple[str, str], ...], _: int, *, as_json: bool, fault: str | None
+    ) -> Answer:
+        params = dict(said)
         size = self._page_size(params) if route.is_paged else None
         selection = route.select(self._selections, params, parent)
         scope = self._scope(route, params)
@@ -103,14 +111,15 @@ class AgileCrm:
         start = read_cursor(scope, cursor) if cursor else None
         positions, following = selection.slice(start, len(selection.positions) if size is None else size)
         if fault == "null_data":
-            return listed(None, accept)
+            return listed(None, as_json=as_json)
         records = [selection.snapshot.record(position) for position in positions]
         if not records and fault not in _BODY_CUT:
             return nothing()
         key = _spoiled(fault, selection, following if selection.has_cursors else None)
         count = len(selection.positions) if start is None else None
         mark(records, route.marks, count, key and write_cursor(scope, key))
-        return listed(records[0] if route.resource == "campaigns" and len(records) == 1 else records, accept)
+        is_bare = route.resource == "campaigns" and len(records) == 1
+        return listed(records[0] if is_bare else records, as_json=as_json)
 
     def _scope(self, route: Route, params: Params) -> str:
         """Return which list a cursor belongs to: whatever else a request says must be said again with it."""

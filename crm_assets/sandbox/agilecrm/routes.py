@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 from urllib.parse import unquote
 
@@ -49,8 +50,13 @@ class Route:
 
     def parent_in(self, path: str) -> str | None:
         """Return what `path` has where this one says `{parent}`, "" if it says so nowhere; None for another path."""
-        match = re.fullmatch(re.escape(self.path).replace(r"\{parent\}", "(?P<parent>[^/]+)"), path)
+        match = _pattern(self.path).fullmatch(path)
         return match and unquote(match.groupdict().get("parent", ""))
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.escape(path).replace(r"\{parent\}", "(?P<parent>[^/]+)"))
 
 
 def _all(resource: str) -> Callable[[Selections, Params, str], Selection]:
