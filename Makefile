@@ -4,10 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PORT ?= 3000
 
-# How long `make campaign` is: examples of so many steps, and kills at each of seven moments.
-EXAMPLES ?= 100
+# How long `make campaign` is, of each API: examples of so many steps, and kills at each of seven or eight moments.
+EXAMPLES ?= 50
 STEPS ?= 12
-KILLS ?= 15
+KILLS ?= 8
 
 .PHONY: help sync dev test docs campaign lint format bench lock clean
 
@@ -35,9 +35,10 @@ docs: .venv/installed ## Run all that the documentation shows, in fresh copies w
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
+	  CAMPAIGN_KILLED=kills.jsonl \
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
 	$(BIN)/python -m pytest -m thorough
-	cat campaign.json
+	cat campaign.json kills.jsonl
 
 lint: .venv/installed ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -57,4 +58,4 @@ lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versi
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
 clean: ## Remove what can be made again: the environment and builds. The warehouse and the history of runs stay
-	rm -rf .venv build campaign.json *.egg-info
+	rm -rf .venv build campaign.json kills.jsonl *.egg-info

@@ -12,8 +12,9 @@ from typing import Any
 import duckdb
 
 from crm_assets.extract.batches import Batcher
+from crm_assets.sandbox.api import ApiName
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import RESOURCES
+from crm_assets_tests.sandbox_apis import LISTS_OF_PARENTS, RESOURCES_OF, children_in, parents_in, records_of
 
 Row = tuple[Any, ...]
 Table = dict[int, Row]
@@ -51,7 +52,8 @@ class Model:
     or while the CRM was changed, may have each record as it was at any moment in between.
     """
 
-    def __init__(self, sandbox: Sandbox, resources: Iterable[str]) -> None:
+    def __init__(self, api: ApiName, sandbox: Sandbox, resources: Iterable[str]) -> None:
+        self._api: ApiName = api
         self._sandbox = sandbox
         self._states: dict[str, list[Table]] = {resource: [] for resource in resources}
         self._began: dict[str, int | None] = dict.fromkeys(self._states)
@@ -59,8 +61,11 @@ class Model:
             self.changed(resource)
 
     def changed(self, resource: str) -> None:
-        """Take note of how the CRM stands now."""
-        self._states[resource].append(as_rows(resource, list(self._sandbox.crm.records(resource))))
+        """Take note of how the records of `resource` stand now, and those that are listed below them."""
+        for one in (resource, *children_in(self._api, resource)):
+            if one in self._states:
+                records = list(records_of(self._api, self._sandbox, one))
+                self._states[one].append(as_rows(self._api, one, records))
 
     def attempted(self, resources: Iterable[str]) -> None:
         """Take note that a listing of each of `resources` begins, unless one has begun that is gone on with."""
@@ -88,20 +93,20 @@ class Model:
         return len(self._states[resource]) - 1
 
 
-def as_rows(resource: str, records: list[Any]) -> Table:
+def as_rows(api: ApiName, resource: str, records: list[Any]) -> Table:
     """Return `records` as the rows that they become."""
-    batch, rejected = Batcher(resource, RESOURCES[resource].columns).batch(records)
+    columns = RESOURCES_OF[api][resource].columns
+    batch, rejected = Batcher(resource, columns).batch(records)
     assert not rejected
-    names = [*(column.name for column in RESOURCES[resource].columns), MARK]
     found = [row | {MARK: row.get(MARK) and int(row[MARK])} for row in batch.to_pylist()]
-    rows = [tuple(_plain(row[name]) for name in names) for row in found]
+    rows = [tuple(_plain(row[name]) for name in _names(api, resource)) for row in found]
     return {int(row[0]): row for row in rows}
 
 
 LISTED = "_deleted_at IS NULL AND _missing_since IS NULL"
 
 
-def live_rows(path: Path, resource: str, table: str | None = None, where: str = LISTED) -> Table | None:
+def live_rows(api: ApiName, path: Path, resource: str, table: str | None = None, where: str = LISTED) -> Table | None:
     """Return the rows of a table whose records the last listing had; None if there is no such table."""
     with duckdb.connect(str(path)) as warehouse:
         columns = dict(
@@ -112,22 +117,49 @@ def live_rows(path: Path, resource: str, table: str | None = None, where: str = 
         )
         if not columns:
             return None
-        names = [*(column.name for column in RESOURCES[resource].columns), MARK]
-        selected = ", ".join(f'"{name}"' if name in columns else "NULL" for name in names)
+        selected = ", ".join(f'"{name}"' if name in columns else "NULL" for name in _names(api, resource))
         rows = warehouse.execute(f'SELECT {selected} FROM crm."{table or resource}" WHERE {where}').fetchall()
     found = {int(row[0]): tuple(map(_plain, row)) for row in rows}
     assert len(found) == len(rows), f"{table or resource} has an id twice"
     return found
 
 
-def differences(table: Table, states: list[Table]) -> list[str]:
-    """Return in what the rows of `table` differ from all of `states`."""
+def differences(api: ApiName, resource: str, table: Table, states: list[Table]) -> list[str]:
+    """Return in what the rows of `table` differ from all of `states`.
+
+    A list of parents may have some from one state and some from another.
+    """
     ids = table.keys() | {record_id for state in states for record_id in state}
+    fields = LISTS_OF_PARENTS.get(resource, {}).values() if parents_in(api, resource) else ()
+    lists = [_names(api, resource).index(field) for field in fields]
     return [
         f"{record_id}: {table.get(record_id)} is none of {[state.get(record_id) for state in states]}"
         for record_id in sorted(ids)
-        if table.get(record_id) not in [state.get(record_id) for state in states]
+        if not _is_one_of(table.get(record_id), [state.get(record_id) for state in states], lists)
     ]
+
+
+def _is_one_of(row: Row | None, states: list[Row | None], lists: list[int]) -> bool:
+    if row in states:
+        return True
+    if row is None or not lists or len(states) < 2:
+        return False
+    known = [state for state in states if state is not None]
+    mixed = all(_members(row[place]) <= set().union(*(_members(one[place]) for one in known)) for place in lists)
+    return mixed and _without(row, lists) in [_without(one, lists) for one in known]
+
+
+def _members(text: str | None) -> set[str]:
+    return set(json.loads(text) or ()) if text else set()
+
+
+def _without(row: Row, places: list[int]) -> Row:
+    return tuple(value for place, value in enumerate(row) if place not in places)
+
+
+def _names(api: ApiName, resource: str) -> list[str]:
+    """Return the columns that are compared."""
+    return [*(column.name for column in RESOURCES_OF[api][resource].columns), MARK]
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ class ApiUnderTest:
     keys: Mapping[str, tuple[str, ...]]
     """The columns of the primary key, by resource, in the order of the API."""
     serve: Callable[[], AbstractContextManager[Served]]
-    parents: Mapping[str, str] = field(default_factory=dict)
-    """The parent of a resource that is listed once for each record of another one."""
+    parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The parents of a resource that is listed once for each record of others."""
     fixed: frozenset[str] = frozenset()
     """Resources of which no record comes or goes."""
 
@@ -100,12 +101,12 @@ class ApiUnderTest:
 
     def without(self, failing: Sequence[str]) -> list[str]:
         """Return the resources that load while `failing` cannot be read."""
-        return [name for name in self.keys if name not in failing and self.parents.get(name) not in failing]
+        return [name for name in self.keys if not {name, *self.parents.get(name, ())} & set(failing)]
 
     @property
     def halves(self) -> tuple[list[str], list[str]]:
         """The resources in two halves, no child with its parent."""
-        others = [name for name in self.keys if name not in {*self.parents, *self.parents.values()}]
+        others = [name for name in self.keys if name not in {*self.parents, *chain(*self.parents.values())}]
         first = [*self.parents, *others[::2]]
         return first, [name for name in self.keys if name not in first]
 

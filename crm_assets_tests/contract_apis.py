@@ -18,10 +18,12 @@ from crm_assets.account import Account
 from crm_assets.component import CrmComponent
 from crm_assets.models.columns import Column, column_name
 from crm_assets.project import data_directory
+from crm_assets.sandbox.api import ApiName
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import API_KEY, EMAIL, HARDLY_ANY, RESOURCES, an_account
+from crm_assets_tests.conftest import API_KEY, EMAIL, HARDLY_ANY
 from crm_assets_tests.contract import ApiUnderTest, Key, Row, Served, Table
+from crm_assets_tests.sandbox_apis import RESOURCES_OF, account_of, parents_in, records_of
 from crm_assets_tests.shop import LISTINGS, PAGE, TOKEN, Shop
 from crm_assets_tests.shop_records import KEYS, PARENTS, Record
 
@@ -37,12 +39,21 @@ OTHER: dict[str, Any] = {
     "json": {"other": [1, "x", None]},
 }
 """A value for a declared column of each type, of another kind than the API's usual one."""
+FINDING = {
+    "notes": ("contact_ids", "deal_ids"),
+    "documents": ("contact_ids",),
+    "tickets": ("filter_ids",),
+    "events": ("start", "end"),
+}
+"""The fields by which `agilecrm` finds a record, or which say where it was found."""
 
 
-class _ServedV1(Served):
-    """The sandbox, with pages of ten records."""
+class _ServedSandbox(Served):
+    """The sandbox, through one of its APIs, with pages of ten records."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, api: ApiName, sandbox: Sandbox) -> None:
+        self._api = api
+        self._resources = RESOURCES_OF[api]
         self._sandbox = sandbox
         self._crm = sandbox.crm
 
@@ -56,35 +67,53 @@ class _ServedV1(Served):
         }
 
     def account(self, directory: Path) -> Callable[[], Account]:
-        return an_account
+        # Deletes are found by listing everything, what else may be new or not.
+        return partial(account_of, self._api, sync={"mode": "full"})
 
     def table(self, resource: str) -> Table:
-        columns = RESOURCES[resource].columns
+        columns = self._resources[resource].columns
+        records = sorted(records_of(self._api, self._sandbox, resource), key=partial(self._rank, resource))
         return {
             (int(record["id"]),): {column.name: _converted(column, record.get(column.field)) for column in columns}
-            for record in self._crm.records(resource)
+            for record in records
         }
 
+    def _rank(self, resource: str, record: Record) -> float:
+        """Return by what the API sorts the records of `resource`: what is last in the table is on the last page."""
+        match self._api, resource:
+            case "agilecrm", "companies":
+                created = _moment(record.get("created_time") or 0)
+                return -created.timestamp() if created else 0.0
+            case "agilecrm", "tasks":
+                return record.get("status") == "COMPLETED"
+        return 0.0
+
     def create(self, resource: str) -> None:
-        self._crm.create(resource)
+        record = self._crm.create(resource)
+        if (self._api, resource) == ("agilecrm", "companies"):
+            self._crm.update(resource, record["id"], created_time=1)  # on the last page
 
     def change(self, resource: str, key: Key) -> None:
-        field = next(column.field for column in RESOURCES[resource].columns if column.data_type.name == "text")
+        field = next(column.field for column in self._others(resource) if column.data_type.name == "text")
         self._crm.update(resource, key[0], **{field: CHANGED})
 
     def empty(self, resource: str, key: Key) -> None:
-        self._crm.update(resource, key[0], **{column.field: None for column in _others(resource)})
+        self._crm.update(resource, key[0], **{column.field: None for column in self._others(resource)})
 
     def recast(self, resource: str, key: Key) -> None:
         self._crm.update(
-            resource, key[0], **{column.field: OTHER[column.data_type.name] for column in _others(resource)}
+            resource, key[0], **{column.field: OTHER[column.data_type.name] for column in self._others(resource)}
         )
 
     def delete(self, resource: str, key: Key) -> None:
         self._crm.delete(resource, key[0])
 
     def fail(self, resource: str) -> None:
-        self._sandbox.fault(Fault(resource, "status", after=1 if RESOURCES[resource].has_pages else 0))
+        if parents := parents_in(self._api, resource):
+            third = list(self._crm.records(parents[-1]))[2]
+            self._sandbox.fault(Fault(resource, "status", parent=str(third["id"])))
+        else:
+            self._sandbox.fault(Fault(resource, "status", after=1 if self._resources[resource].has_pages else 0))
 
     def hold(self) -> Callable[[], None]:
         asked = self._sandbox.requests["contacts"] + 3
@@ -100,6 +129,11 @@ class _ServedV1(Served):
 
     def heal(self) -> None:
         self._sandbox.clear_faults()
+
+    def _others(self, resource: str) -> list[Column]:
+        """Return the columns that decide neither which record it is nor whether the API finds it."""
+        fixed = {"id", *FINDING.get(resource, ())} if self._api == "agilecrm" else {"id"}
+        return [column for column in self._resources[resource].columns if column.field not in fixed]
 
 
 def _converted(column: Column, value: Any) -> Any:
@@ -124,15 +158,17 @@ def _moment(value: Any) -> datetime | None:
     return datetime.fromtimestamp(number / 1000 if number > 10**11 else number, UTC) if number else None
 
 
-def _others(resource: str) -> list[Column]:
-    return [column for column in RESOURCES[resource].columns if column.name != "id"]
-
-
 @contextmanager
-def _serve_v1() -> Iterator[Served]:
-    counts = dict.fromkeys(RESOURCES, 12) | {"contacts": 45, "companies": 25, "deals": 32, "campaigns": 23}
-    with Sandbox(counts, email=EMAIL, api_key=API_KEY) as sandbox:
-        yield _ServedV1(sandbox)
+def _serve_sandbox(api: ApiName) -> Iterator[Served]:
+    counts = dict.fromkeys(RESOURCES_OF[api], 12) | {"contacts": 45, "companies": 25, "deals": 32, "campaigns": 23}
+    with Sandbox(counts, email=EMAIL, api_key=API_KEY, api=api) as sandbox:
+        yield _ServedSandbox(api, sandbox)
+
+
+def _sandbox_api(api: ApiName) -> ApiUnderTest:
+    names = RESOURCES_OF[api]
+    parents = {name: found for name in names if (found := parents_in(api, name))}
+    return ApiUnderTest(api, dict.fromkeys(names, ("id",)), partial(_serve_sandbox, api), parents)
 
 
 class _ServedShop(Served):
@@ -238,13 +274,14 @@ def _serve_shop() -> Iterator[Served]:
         yield _ServedShop(shop)
 
 
-V1 = ApiUnderTest("v1", dict.fromkeys(RESOURCES, ("id",)), _serve_v1)
+V1 = _sandbox_api("v1")
+AGILECRM = _sandbox_api("agilecrm")
 SHOP = ApiUnderTest(
     "shop",
     {listing: tuple(map(column_name, KEYS[listing])) for listing in LISTINGS},
     _serve_shop,
-    {child: parent for child, (parent, _) in PARENTS.items()},
+    {child: (parent,) for child, (parent, _) in PARENTS.items()},
     frozenset({"settings"}),
 )
-APIS = (V1, SHOP)
+APIS = (V1, AGILECRM, SHOP)
 """The APIs that are tested."""
