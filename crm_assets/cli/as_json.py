@@ -59,6 +59,10 @@ def _answers(account: str, probes: Sequence[Probe]) -> dict[str, Any]:
                 "records": probe.records,
                 "milliseconds": round(probe.seconds * 1000),
                 "problem": probe.error.why if probe.error else None,
+                "observed": [
+                    {"request": one.request or None, "content_type": one.content_type, "facts": list(one.facts)}
+                    for one in probe.observations
+                ],
             }
             for probe in probes
         ],

@@ -9,7 +9,8 @@ from crm_assets.project import exposed_secrets
 def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Check address and login: one request per resource, a table of responses. Dagster's UI shows the outcome, too.
 
-    Exits with 0 when every resource answered with a page of records.
+    Below stands what the responses show of the API's habits: what pages end with, which fields belong to the list, and
+    whether it says what is new. Exits with 0 when every resource answered with a page of records.
     """
     with explained():
         from crm_assets.cli.as_json import probes_as_json
@@ -25,7 +26,7 @@ def ping(account: AccountName = None, quiet: Quiet = False, as_json: AsJson = Fa
         answers = {}
         for one in accounts_of(account, shown=shown):
             with connect(one) as connection:
-                answers[one.name] = list(probe_resources(one.resources, connection, one.api))
+                answers[one.name] = list(probe_resources(one.resources, connection, one.api, observe=True))
             print_probes(shown, answers[one.name])
             with instance() as history:
                 record_ping(history, one, answers[one.name])

@@ -19,7 +19,7 @@ from crm_assets.text import lasting
 if TYPE_CHECKING:
     from crm_assets.cli.examine import Examined
 
-_TEXTS = ("found", "answer")
+_TEXTS = ("found", "answer", "observed")
 """Columns of sentences, which take several lines where they must."""
 _LANDED = ("rows", "new", "changed", "deleted", "rejected")
 """What is told of a load; 80 columns have no place for more."""
@@ -124,6 +124,21 @@ def print_probes(console: Console, probes: Sequence[Probe]) -> None:
         for probe in probes
     ]
     _print(console, ["resource", "answer", "first page", "ms"], rows, left={0, 1})
+    if observed := [[probe.resource, str(one)] for probe in probes for one in probe.observations]:
+        console.print()
+        _print(console, ["resource", "observed"], observed, left={0, 1})
+        _print_content_types(console, probes)
+
+
+def _print_content_types(console: Console, probes: Sequence[Probe]) -> None:
+    """Print of which type the responses were, and of which resources if they differ."""
+    resources: dict[str, dict[str, None]] = {}
+    for probe in probes:
+        for kind in filter(None, (one.content_type for one in probe.observations)):
+            resources.setdefault(kind, {})[probe.resource] = None
+    for kind, names in resources.items():
+        whose = "all" if len(resources) == 1 else ", ".join(names)
+        console.print(f"Content type of {whose}: {kind}", markup=False, soft_wrap=not console.is_terminal)
 
 
 def print_fields(console: Console, records: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:

@@ -20,14 +20,23 @@ AT_LEAST = timedelta(hours=1)
 
 
 def record_ping(instance: dg.DagsterInstance, account: Account, probes: "Sequence[Probe]") -> None:
-    """Record how the CRM of `account` answered, unless the same was recorded within the hour."""
+    """Record how the CRM of `account` answered, unless the same was recorded within the hour.
+
+    What was observed of its habits is recorded with it, and once in the hour where only the outcome was.
+    """
     if not probes:
         return
     now, outcome = datetime.now(UTC), _outcome(probes)
+    observed = {probe.resource: [str(one) for one in probe.observations] for probe in probes if probe.observations}
     for record in instance.fetch_observations(api_asset_key(account), limit=1).records:
         before = record.asset_observation.metadata if record.asset_observation else {}
         is_recent = now - datetime.fromtimestamp(record.timestamp, UTC) < AT_LEAST
-        if is_recent and [before.get("address"), before.get("outcome")] == [address(account), outcome]:
+        says_more = bool(observed) and "observed" not in before
+        if (
+            is_recent
+            and not says_more
+            and [before.get("address"), before.get("outcome")] == [address(account), outcome]
+        ):
             return
     errors = [one.error for one in probes if one.error]
     metadata: dict[str, dg.MetadataValue[Any]] = {
@@ -37,6 +46,8 @@ def record_ping(instance: dg.DagsterInstance, account: Account, probes: "Sequenc
     }
     if errors:
         metadata["problem"] = dg.MetadataValue.text(f"{errors[0].resource}: {errors[0].why}")
+    if observed:
+        metadata["observed"] = dg.MetadataValue.json(observed)
     observation = dg.AssetObservation(
         api_asset_key(account), f"{counted(len(probes), 'request')}: {outcome.value}.", metadata=metadata
     )

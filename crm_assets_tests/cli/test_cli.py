@@ -218,12 +218,39 @@ def test_sync_names_the_process_that_has_the_warehouse_open(process: Command, tm
 def test_ping_shows_what_each_resource_answered(crm_assets: Command, sandbox: Sandbox) -> None:
     done = crm_assets("ping")
     assert done.returncode == 0
-    where, _, *lines = done.stdout.splitlines()
+    answers, observed = (part.splitlines() for part in done.stdout.split("\n\n"))
+    where, _, *lines = answers
     assert where == f"crm: {sandbox.base_url} → duckdb, dataset crm"
+    first_page = {name: min(count, 100) if RESOURCES[name].has_pages else count for name, count in SMALL.items()}
     assert {line.split()[0]: line.split()[1:3] for line in lines} == {
-        name: ["ok", str(min(count, 100) if RESOURCES[name].has_pages else count)] for name, count in SMALL.items()
+        name: ["ok", str(count)] for name, count in first_page.items()
     }
+    _, *seen, types = observed
+    assert {line.split()[0]: line.split()[1] for line in seen} == {name: str(n) for name, n in first_page.items()}
+    assert types == "Content type of all: application/json"
     assert set(sandbox.requests.values()) == {1}
+
+
+def test_ping_says_that_each_run_lists_everything_where_the_crm_does_not_say_what_is_new(
+    crm_assets: Command, sandbox: Sandbox
+) -> None:
+    sandbox.fault("deals=500@1")
+    done = crm_assets("ping", "--json", SOURCES__CRM__API="agilecrm")
+    assert done.returncode == 0
+    (answers,) = json.loads(done.stdout)["accounts"]
+    deals = next(one for one in answers["resources"] if one["resource"] == "deals")
+    assert deals["ok"]
+    assert deals["observed"] == [
+        {
+            "request": None,
+            "content_type": "application/json",
+            "facts": [
+                *("100 records", "another page follows", "no number in count"),
+                *("cursor on the last record", "count on every record"),
+            ],
+        },
+        {"request": "what is new", "content_type": None, "facts": ["HTTP 500, so each run lists everything"]},
+    ]
 
 
 def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_it_was(

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from crm_assets.errors import CrmUnavailable, SettingError
+from crm_assets.extract.observations import Observation
 from crm_assets.extract.probe import Probe
 from crm_assets.models.columns import columns_of
 from crm_assets.orchestration import build_defs, last_ping
@@ -154,6 +155,18 @@ def test_a_ping_with_the_same_outcome_is_recorded_again_after_an_hour(
     monkeypatch.setattr(last_ping, "AT_LEAST", timedelta())
     record_ping(instance, an_account(), well)
     assert len(pings(instance)) == 2
+
+
+def test_what_a_ping_observed_is_recorded_once_where_only_its_outcome_was(instance: dg.DagsterInstance) -> None:
+    watched = [Probe("deals", 0.02, page=[{}])]
+    asked = [Probe("deals", 0.02, page=[{}], observations=(Observation("", ("1 record", "no cursor")),))]
+    for probes in (watched, asked, asked, watched):
+        record_ping(instance, an_account(), probes)
+    last, first = instance.fetch_observations(api_asset_key(an_account()), limit=10).records
+    assert last.asset_observation
+    assert last.asset_observation.metadata["observed"].value == {"deals": ["1 record, no cursor"]}
+    assert first.asset_observation
+    assert "observed" not in first.asset_observation.metadata
 
 
 def test_an_asset_links_to_its_model_and_to_its_row_of_the_api() -> None:
