@@ -9,7 +9,7 @@ KINDS: Final = {
     "half_json": "status 200 with half a JSON document",
     "cut_off": "half of the promised bytes, then the end of the connection",
     "reset": "a reset connection instead of an answer",
-    "hang": "no answer until the fault is cleared or the sandbox stops",
+    "hang": "no answer until the fault is cleared or the sandbox stops; agilecrm hangs up after 60 s",
     "drip": "the right answer, one byte at a time",
     "null_data": "status 200 with null instead of the list",
     "repeat_cursor": "the right records, with a cursor that leads back to the first page",

@@ -56,8 +56,8 @@ class Fault:
         retry_after: header of the kind `status`.
         location: header of the kind `redirect`.
         pause: seconds between two bytes of the kind `drip`.
-        release: ends `hang` and `drip`; the right answer follows. Clearing the faults and stopping the
-            sandbox set it too.
+        release: ends `hang` and `drip`; the right answer follows, unless `agilecrm` has hung up. Clearing the
+            faults and stopping the sandbox set it too.
 
     Raises:
         ValidationError: a value that cannot be; names the attribute.

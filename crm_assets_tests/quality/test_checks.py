@@ -168,6 +168,13 @@ DEFECTS: list[tuple[str, Callable[[Sandbox], object], str, str, str]] = [
         "created_time is in the future in 1 row",
     ),
     (
+        "a plan for the year 2401",
+        lambda crm: crm.crm.update("tasks", next(crm.crm.records("tasks"))["id"], due=13_620_000_000),
+        "tasks.ranges",
+        "WARN",
+        "due is after 2400 in 1 row",
+    ),
+    (
         "a probability of 150",
         lambda crm: crm.crm.update("deals", next(crm.crm.records("deals"))["id"], probability=150),
         "deals.ranges",

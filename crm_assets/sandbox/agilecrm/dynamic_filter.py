@@ -75,6 +75,6 @@ def _rule(said: Any) -> Rule:
         raise BadFilter("a rule is not created_time or updated_time AFTER a time")
     try:
         moment = int(said["RHS"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         raise BadFilter("RHS is not a time in milliseconds") from None
     return Rule(said["LHS"], -(-moment // _DAY) * _DAY)  # old servers compare days: up to the next midnight

@@ -63,10 +63,12 @@ class Relations:
         """Return the identifiers of the records that find each record, by its identifier and their resource.
 
         Args:
-            resource: `notes`, `documents` or `tickets`. A record that nothing finds is left out.
+            resource: `notes`, `documents` or `tickets`. A record that nothing finds is left out, and one whose
+                identifier is no number.
         """
         _, by_position = self._ids(resource)
-        return {int(self._crm.id_at(resource, position)): ids for position, ids in by_position.items()}
+        numbered = ((_number(self._crm.id_at(resource, position)), ids) for position, ids in by_position.items())
+        return {record_id: ids for record_id, ids in numbered if record_id is not None}
 
     def _ids(self, resource: str) -> tuple[Snapshot, dict[int, dict[str, list[int]]]]:
         """Return the records, and the identifiers of those that each is found below, by position and resource."""
@@ -84,14 +86,13 @@ class Relations:
         return snapshot, found
 
     def _id(self, parent: Parent) -> int | None:
-        """Return the identifier of a parent; None if it does not exist."""
+        """Return the identifier of a parent; None if it does not exist, or has none that is a number."""
         resource, key = parent
         try:
             position = self._crm.position(resource, key) if isinstance(key, str) else key
         except UnknownRecord:
             return None
-        record_id = self._crm.id_at(resource, position)
-        return None if record_id is None else int(record_id)
+        return _number(self._crm.id_at(resource, position))
 
     def _start_index(self, resource: str) -> _Index:
         with self._lock:
@@ -136,6 +137,11 @@ def _ids_in(record: Any, field: str) -> set[str] | None:
     """Return the identifiers in a list of them, as text; None if there is no list."""
     ids = record.get(field) if isinstance(record, dict) else None
     return set(map(str, ids)) if isinstance(ids, list) else None
+
+
+def _number(record_id: Any) -> int | None:
+    text = str(record_id)
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _is_untouched(position: int, snapshot: Snapshot) -> bool:
