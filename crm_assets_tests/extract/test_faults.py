@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,20 +117,20 @@ TELLING = ("400", "503", "null_data")
 """One fault of each sort: one that is not retried, one of the server, one of the body."""
 
 
-def _is_thorough(listed: Listed, fault: str) -> bool:
-    return listed in ALIKE or (listed not in SHOWN and fault not in TELLING)
+def of_each_listing(faults: Iterable[str]) -> pytest.MarkDecorator:
+    """Run a test for each of these faults in each listing."""
 
+    def is_thorough(listed: Listed, fault: str) -> bool:
+        return listed in ALIKE or (listed not in SHOWN and fault not in TELLING)
 
-CASES = [
-    pytest.param(
-        listed,
-        fault,
-        id=f"{listed}-{fault}",
-        marks=[pytest.mark.thorough] if _is_thorough(listed, fault) else [],
-    )
-    for listed in (*LISTED, *ALIKE)
-    for fault in TABLE
-]
+    cases = [
+        pytest.param(
+            listed, fault, id=f"{listed}-{fault}", marks=[pytest.mark.thorough] if is_thorough(listed, fault) else []
+        )
+        for listed in (*LISTED, *ALIKE)
+        for fault in faults
+    ]
+    return pytest.mark.parametrize(("listed", "fault"), cases)
 
 
 class Reading:
@@ -195,7 +195,7 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 ReadingOf = Callable[[Listed], Reading]
 
 
-@pytest.mark.parametrize(("listed", "fault"), CASES)
+@of_each_listing(TABLE)
 def test_a_fault_fails_the_listing_alone_and_is_named_and_nothing_is_lost_when_it_is_over(
     reading: ReadingOf, listed: Listed, fault: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_a_fault_fails_the_listing_alone_and_is_named_and_nothing_is_lost_when_i
     one.whole()
 
 
-@pytest.mark.parametrize(("listed", "fault"), [case for case in CASES if TABLE[case.values[1]].attempts > 1])
+@of_each_listing(fault for fault, expected in TABLE.items() if expected.attempts > 1)
 def test_a_fault_that_passes_is_retried_and_nothing_is_lost(reading: ReadingOf, listed: Listed, fault: str) -> None:
     one = reading(listed)
     one.spoil(fault, times=3)
