@@ -8,6 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from crm_assets.sandbox.api import ApiName
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, COMMAND, EMAIL
@@ -33,35 +34,39 @@ def leaks(said: bytes, directory: Path) -> list[tuple[str, str]]:
     return [(form, where) for where, text in texts.items() for form, secret in FORMS.items() if secret in text]
 
 
+REFUSING = [Fault("deals", "status", status=401), Fault("notes", "redirect", location="https://example.com/")]
+ECHOING = [
+    Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
+    Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),
+    Fault("tasks", "html", body=json.dumps({"error": "x" * 90 + f" {API_KEY} of {EMAIL}"})),
+    Fault("events", "redirect", location=f"https://example.com/{quote(API_KEY, safe='')}"),
+    Fault("documents", "html", body=f"?key={quote_plus(API_KEY)} {b64encode(API_KEY.encode())!r}"),
+    Fault("tickets", "html", body=json.dumps({"data": [{"id": 1, "cursor": API_KEY}]})),
+]
+
+
 @pytest.mark.parametrize(
-    "faults",
+    ("api", "faults"),
     [
-        pytest.param([], marks=pytest.mark.thorough),
-        pytest.param(
-            [Fault("deals", "status", status=401), Fault("notes", "redirect", location="https://example.com/")],
-            marks=pytest.mark.thorough,
-        ),
-        [
-            Fault("deals", "html", body=f"<h1>No user {EMAIL} with {API_KEY}</h1>"),
-            Fault("notes", "error_envelope", body=f"bad credentials {BASE64.decode()} of {EMAIL}"),
-            Fault("tasks", "html", body=json.dumps({"error": "x" * 90 + f" {API_KEY} of {EMAIL}"})),
-            Fault("events", "redirect", location=f"https://example.com/{quote(API_KEY, safe='')}"),
-            Fault("documents", "html", body=f"?key={quote_plus(API_KEY)} {b64encode(API_KEY.encode())!r}"),
-            Fault("tickets", "html", body=json.dumps({"data": [{"id": 1, "cursor": API_KEY}]})),
-        ],
+        pytest.param("v1", [], marks=pytest.mark.thorough),
+        pytest.param("v1", REFUSING, marks=pytest.mark.thorough),
+        ("v1", ECHOING),
+        pytest.param("agilecrm", [], marks=pytest.mark.thorough),
+        pytest.param("agilecrm", ECHOING, marks=pytest.mark.thorough),
     ],
 )
 def test_no_file_that_a_run_leaves_behind_holds_the_login(
     settings: dict[str, str],
     sandbox: Sandbox,
     tmp_path: Path,
+    api: ApiName,
     faults: list[Fault],
 ) -> None:
     for fault in faults:
         sandbox.fault(fault)
     done = subprocess.run(
         [COMMAND, "sync", *(dict.fromkeys(fault.resource for fault in faults) or ["deals", "notes"])],
-        env=settings | {"HOME": str(tmp_path), "RUNTIME__LOG_LEVEL": "DEBUG"},
+        env=settings | {"SOURCES__CRM__API": api, "HOME": str(tmp_path), "RUNTIME__LOG_LEVEL": "DEBUG"},
         cwd=tmp_path,
         capture_output=True,
         check=False,

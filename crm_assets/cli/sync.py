@@ -78,7 +78,7 @@ def _resumable(account: "Account") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         folders = (account.data_dir / "unfinished").glob(f"{account.name}.*")
-        kept = sorted(folder.name.rpartition(".")[2] for folder in folders)
+        kept = sorted({folder.name.rpartition(".")[2] for folder in folders})
         if kept:
             err.print(f"What was read of {', '.join(kept)} is kept: the next sync resumes it.", soft_wrap=True)
         raise

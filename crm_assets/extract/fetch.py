@@ -89,40 +89,44 @@ def fetch(
     pa.set_memory_pool(pa.system_memory_pool())
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
     families = _families(account, resources)
+    listed = [*resources, *_unloaded_parents(account, resources)]
+    kept_as = {one.name: _kept_as(account, resources, one) for one in listed}
     threads = [
         _Thread(
             ListingReader(
                 with_start(one, _value(starts.get(one.name))),
                 connection,
-                _options(account, one, connection, directory, families, starts.get(one.name)),
+                _options(account, one, kept_as[one.name], connection, directory, families, starts.get(one.name)),
                 outcomes.put,
             ),
             outcomes,
         )
-        for one in [*resources, *_unloaded_parents(account, resources)]
+        for one in listed
     ]
     for thread in threads:
         thread.start()
     try:
-        return _only(resources, _collect(threads, outcomes, connection, listener))
+        listings = _collect(threads, outcomes, connection, listener)
     except BaseException:
         connection.cancelled.set()
         deadline = monotonic() + _PROMPTLY
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
         raise
+    return _only(resources, listings)
 
 
 def _options(
     account: Account,
     resource: Resource,
+    kept_as: str,
     connection: Connection,
     directory: Path,
     families: Mapping[str, ParentRecords],
     start: Start | None,
 ) -> ReadOptions:
     settings = account.sync.get(resource.name, SyncSettings())
-    path = account.data_dir / "unfinished" / account.table_id(resource.name)
+    path = account.data_dir / "unfinished" / kept_as
     source_id = f"{connection.source_id}:{start}" if start else connection.source_id
     store = CheckpointStore(path, source_id, settings.resume_within)
     parents = {name: families[name] for name in resource.parents}
@@ -146,6 +150,17 @@ def _unloaded_parents(account: Account, resources: Sequence[Resource]) -> list[R
     return wanted[len(resources) :]
 
 
+def _kept_as(account: Account, resources: Sequence[Resource], resource: Resource) -> str:
+    """Return the name under which an unfinished listing of `resource` is kept.
+
+    One that is read for its children alone is kept under a child's: this run has locked that table, and not its own.
+    """
+    if resource in resources:
+        return account.table_id(resource.name)
+    child = next(one for one in [*resources, *_unloaded_parents(account, resources)] if resource.name in one.parents)
+    return f"{_kept_as(account, resources, child)}.{resource.name}"
+
+
 def _families(account: Account, resources: Sequence[Resource]) -> dict[str, ParentRecords]:
     """Return where the records of each parent wait for its children."""
     children: dict[str, list[Resource]] = {}
@@ -156,8 +171,11 @@ def _families(account: Account, resources: Sequence[Resource]) -> dict[str, Pare
 
 
 def _only(resources: Sequence[Resource], listings: Listings) -> Listings:
-    """Return `listings` without those that were read for their children only."""
+    """Return `listings` without those that were read for their children only, which are not resumed either."""
     names = {one.name for one in resources}
+    for one in listings.complete:
+        if one.resource not in names:
+            one.checkpoints.clear()
     return Listings(
         [one for one in listings.complete if one.resource in names],
         {name: error for name, error in listings.failed.items() if name in names},

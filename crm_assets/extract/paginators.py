@@ -198,10 +198,12 @@ class TimeWindowPaginator(BasePaginator):
 
     Raises:
         SettingError: `start` is not a time, or `span_days` not a number of days.
+        UnexpectedResponse: the last record of a window carries a cursor: it is not whole.
     """
 
     def __init__(self, resource: str, config: Mapping[str, Any]) -> None:
         super().__init__()
+        self._resource = resource
         self._names = (config.get("start_param", "start"), config.get("end_param", "end"))
         self._span = int(_days(resource, config["span_days"]) * 86_400)
         self._start = _epoch_seconds(resource, config["start"])
@@ -217,6 +219,13 @@ class TimeWindowPaginator(BasePaginator):
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """End the listing with the window that has no end."""
+        if (cursor := _pop_cursor(data, CURSOR_FIELD)) is not None:
+            raise UnexpectedResponse(
+                self._resource,
+                f"the listing was cut: a window of time with {counted(len(data or ()), 'record')} ends with the cursor "
+                f"{cursor!r}",
+                "Its table is untouched. Set a smaller span_days of its paginator in the API's configuration.",
+            )
         self._has_next_page = self._end < _FAR_FUTURE
 
     def update_request(self, request: Request) -> None:

@@ -10,13 +10,16 @@ from time import monotonic
 import pytest
 
 from crm_assets.errors import DiskError
+from crm_assets.extract import listing
+from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.fetch import Listings, fetch
 from crm_assets.extract.progress import ProgressListener, Reading, listener_or_log, listening, log_listener
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import RESOURCES, SMALL, an_account
+from crm_assets_tests.conftest import RESOURCES, SMALL, an_account, warehouse_in
+from crm_assets_tests.sandbox_apis import account_of
 
 SILENT = ProgressListener(lambda _: None, lambda _: None)
 
@@ -145,3 +148,24 @@ def test_a_listing_that_takes_too_long_is_given_up(connection: Connection, sandb
     hurried = replace(connection, listing_seconds=0.0)
     [failed] = read(hurried, tmp_path, "contacts").failed.values()
     assert "took more than 0 s, after 1 page. Its table is untouched, and the next run resumes" in str(failed)
+
+
+def test_a_parent_that_is_read_for_its_children_alone_is_resumed_for_them_alone_and_only_while_it_is_unfinished(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse_in(tmp_path, sandbox, monkeypatch)
+    monkeypatch.setattr(listing, "BATCH_RECORDS", 100)
+    account = account_of("agilecrm", data_dir=tmp_path)
+
+    def contacts_asked_for(name: str) -> int:
+        before = sandbox.requests["contacts"]
+        with connect(account) as connection:
+            fetch(account, account.select([name]), connection, tmp_path, SILENT)
+        return sandbox.requests["contacts"] - before
+
+    sandbox.fault("contacts=404@2")
+    assert contacts_asked_for("documents") == 3
+    sandbox.clear_faults()
+    assert contacts_asked_for("contacts") == 3
+    assert contacts_asked_for("documents") == 1
+    assert contacts_asked_for("documents") == 3

@@ -16,6 +16,7 @@ from crm_assets.models.kinds import kind_of, least_type
 from crm_assets.models.record import BigInt, Text
 from crm_assets.models.values import CONVERT
 from crm_assets.orchestration.keys import asset_key
+from crm_assets.sandbox.api import ApiName
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import MODELS
 from crm_assets.sandbox.server import Sandbox
@@ -30,6 +31,7 @@ from crm_assets_tests.conftest import (
     failure_of,
     run_assets,
 )
+from crm_assets_tests.sandbox_apis import account_of
 
 DUCKDB = {
     "bigint": "BIGINT",
@@ -261,35 +263,43 @@ def test_a_materialization_says_what_it_brought_and_what_it_cost(materialize: Ma
     )
 
 
+WRONG: dict[ApiName, dict[str, str]] = {
+    "v1": {
+        "contacts=repeat_cursor": "contacts: the request for the next page",
+        "deals=error_envelope": "deals: HTTP 200 with no list under `data`",
+        "notes=html": "notes: HTTP 200 with an HTML page",
+        "tasks=half_json": "tasks: HTTP 200 with invalid or cut-off JSON",
+        "events=extra_cursor": "events: the listing was cut",
+        "tickets=404": "tickets: HTTP 404",
+    },
+    "agilecrm": {
+        "companies=error_envelope": "companies: HTTP 200 with an object instead of a list",
+        "notes=html": "notes: of contacts with id",
+        "tasks=half_json": "tasks: HTTP 200 with invalid or cut-off JSON",
+        "events=extra_cursor": "events: the listing was cut",
+        "campaigns=repeat_cursor": "campaigns: the request for the next page",
+        "tickets=404": "tickets: of ticket_filters with id",
+    },
+}
+"""Faults, each with what a run says of it."""
+
+
+@pytest.mark.parametrize("api", WRONG)
 def test_one_resource_that_fails_stops_no_other_and_the_run_says_which_and_why(
-    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, api: ApiName
 ) -> None:
-    for fault in (
-        "deals=error_envelope",
-        "notes=html",
-        "tasks=half_json",
-        "contacts=repeat_cursor",
-        "events=extra_cursor",
-    ):
+    for fault in WRONG[api]:
         sandbox.fault(fault)
-    sandbox.fault("tickets=404")
-    result = materialize()
-    failed = {"contacts", "deals", "notes", "tasks", "events", "tickets"}
+    result = materialize(account=account_of(api))
+    failed = [fault.partition("=")[0] for fault in WRONG[api]]
     assert not result.success
-    assert set(materialized(result)) == MODELS.keys() - failed
-    assert warehouse.tables().keys() == {*MODELS.keys() - failed, "rejected_records"}
+    assert set(materialized(result)) == MODELS.keys() - set(failed)
+    assert warehouse.tables().keys() == {*MODELS.keys() - set(failed), "rejected_records"}
     message = failure_of(result)
     assert message.startswith(
-        f"contacts, deals, notes, tasks, events, tickets did not load. The other {len(MODELS) - 6} tables are loaded."
+        f"{', '.join(failed)} did not load. The other {len(MODELS) - len(failed)} tables are loaded."
     )
-    for line in (
-        "contacts: the request for the next page",
-        "deals: HTTP 200 with no list under `data`",
-        "notes: HTTP 200 with an HTML page",
-        "tasks: HTTP 200 with invalid or cut-off JSON",
-        "events: the listing was cut",
-        "tickets: HTTP 404",
-    ):
+    for line in WRONG[api].values():
         assert f"\n{line}" in message
 
 
