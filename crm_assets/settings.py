@@ -282,7 +282,7 @@ class AccountSettings(_OfTheAccount):
     )
     api: str = Field(
         "v1",
-        description="The CRM's API: `v1`, the path of a Python or YAML file, or `module:NAME`.",
+        description="The CRM's API: `v1`, `agilecrm`, the path of a Python or YAML file, or `module:NAME`.",
     )
     resources: Names = Field((), description="Resources to load. Default: all resources of the API.")
     cadences: dict[str, Cadence] = Field(
