@@ -32,8 +32,11 @@ SECTIONS: list[type[Settings]] = [
     AccountSettings,
     *(WarehouseSettings, SyncSettings, CheckSettings, SandboxSettings, AutomationSettings, AlertSettings),
 ]
-OTHERS = {"accounts", "destination.duckdb.credentials", "sources.crm.email", "sources.crm.api_key"}
-"""Settings that are described, and that no class of ours has: dlt's, and what the API v1 refers to."""
+OTHERS = {
+    *("accounts", "destination.duckdb.credentials", "sources.crm.email", "sources.crm.api_key"),
+    *("sources.crm.domain", "sources.crm.events_start", "sources.crm.events_span_days"),
+}
+"""Settings that are described, and that no class of ours has: dlt's, and what the APIs that come along refer to."""
 IN_WORDS = {
     "sources.crm.cadences": "the API's",
     "sources.crm.concurrency": "the API's, else 8",

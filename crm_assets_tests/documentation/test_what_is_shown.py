@@ -46,6 +46,8 @@ BEFORE = {
     "docs/reliability.md": ["SYNC__DEALS__HISTORY=true make sync"],
 }
 """What a reader of a document has done before."""
+REFERRED = {"email", "api_key", "token", "domain", "events_start", "events_span_days"}
+"""What the examples set for the configuration of an API, and no setting of ours is."""
 ONE_TEST = "crm_assets_tests/models/test_values.py"
 """What `make test` runs within these tests: all of them would run themselves."""
 TESTS_OF_A_RESOURCE = [
@@ -133,8 +135,7 @@ def _validate(sections: dict[str, Any]) -> None:
     for name, values in sections.items():
         if name == "sources":
             for account in values.values():
-                secrets = {"email", "api_key", "token"}
-                AccountSettings(**{key: value for key, value in account.items() if key not in secrets})
+                AccountSettings(**{key: value for key, value in account.items() if key not in REFERRED})
         elif name != "accounts":
             classes[name](**values)
 
@@ -162,6 +163,7 @@ def shell(tmp_path: Path, crm: Sandbox) -> Shell:
     variables = bare_environment(tmp_path / "home")
     instead = {
         "https://api.example.com": crm.base_url,
+        'domain = "acme"': f'base_url = "{crm.base_url}"',
         "you@example.com": EMAIL,
         "your API key": API_KEY,
         "-p 3000": f"-p {free_port()}",
