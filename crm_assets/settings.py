@@ -426,7 +426,9 @@ class AutomationSettings(Settings):
     frequent_cron: str = Field("*/15 * * * *", description="Cron expression for resources with cadence `frequent`.")
     daily_cron: str = Field("5 3 * * *", description="Cron expression for resources with cadence `daily`.")
     watch: Names | None = Field(
-        None, description="The resources whose changes start a load: a list, or names with commas. Unset: all."
+        None,
+        description="The resources whose changes start a load: a list, or names with commas. Unset: all that are "
+        "one listing, and not requested for each record of another one.",
     )
     change_interval: Annotated[int, Field(ge=1)] = Field(
         60, description="Minimum interval between checks for changes, in seconds."

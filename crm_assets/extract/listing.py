@@ -12,6 +12,7 @@ from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, Lo
 from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore, Position
 from crm_assets.extract.children import read_families
 from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.incremental import is_refusal
 from crm_assets.extract.pages import read_pages
 from crm_assets.extract.paginators import NextRequest, is_resumable, paginator_of
 from crm_assets.extract.parents import DoneParents, ParentRecords
@@ -115,7 +116,7 @@ class ListingReader:
             try:
                 return self._read_or_resume()
             except CrmError as error:
-                if not _is_refusal(error):
+                if not is_refusal(error):
                     raise
                 self._log(f"{self.resource.name}: the CRM does not say what is new ({error.why}); listing everything.")
                 self.checkpoints.clear()
@@ -208,11 +209,6 @@ class ListingReader:
 
 class _NothingFollows(Exception):
     """A listing that is resumed has an empty page: an old cursor may be the reason."""
-
-
-def _is_refusal(error: CrmError) -> bool:
-    """Return whether the CRM has refused one request, and may well answer others."""
-    return error.status is not None and error.status >= 400 and error.status not in (401, _TOO_MANY_REQUESTS)
 
 
 def _is_resumable(error: CrmAssetsError) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
@@ -13,13 +12,10 @@ from crm_assets.apis.api_config import Endpoint, Incremental
 from crm_assets.errors import CrmError
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.endpoint_reader import EndpointReader
-from crm_assets.extract.incremental import start_value, with_start
+from crm_assets.extract.incremental import is_refusal, start_value, with_start
 from crm_assets.extract.observations import NEWER, Observation, ObservingSession, label
 from crm_assets.extract.parents import Parent, fields_for, parent_of
 from crm_assets.models.values import json_text
-
-_NO_REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
-"""Statuses after which a run lists nothing instead."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +139,7 @@ class _FirstPages:
 
 def _without_newer(error: CrmError) -> str:
     """Return what an endpoint answers that does not say what is new, and what follows for a run."""
-    status = error.status or 0
-    is_refusal = status >= HTTPStatus.BAD_REQUEST and status not in _NO_REFUSALS
-    return f"HTTP {status}, so each run lists everything" if is_refusal else error.why
+    return f"HTTP {error.status}, so each run lists everything" if is_refusal(error) else error.why
 
 
 def _once(resource: Resource) -> Resource:

@@ -45,7 +45,7 @@ IN_WORDS = {
     "sources.crm.page_size": "the API's limit",
     "sources.crm.requests_per_second": "the API's, else no limit",
     "sources.crm.resources": "all",
-    "automation.watch": "all",
+    "automation.watch": "each that is one listing",
 }
 """What holds where a setting is not set."""
 

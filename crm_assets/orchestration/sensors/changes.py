@@ -44,9 +44,7 @@ class Seen(BaseModel):
 
 def changes_sensor(account: Account) -> dg.SensorDefinition:
     """Return the sensor that loads what has changed before its schedule does."""
-    watched = [resource.name for resource in account.select(account.automation.watch or ())]
-    if account.automation.watch == ():
-        watched = []
+    watched = _watched(account)
 
     @dg.sensor(
         name=f"{account.name}_changes",
@@ -60,6 +58,13 @@ def changes_sensor(account: Account) -> dg.SensorDefinition:
         return look_for_changes(context, getattr(context.resources, api_resource(account)), watched)
 
     return changes
+
+
+def _watched(account: Account) -> list[str]:
+    """Return what the settings name, or else each resource that is one listing, whose first page says something."""
+    if account.automation.watch is not None:
+        return [one.name for one in account.select(account.automation.watch)] if account.automation.watch else []
+    return [one.name for one in account.resources if not one.parents and not one.may_repeat]
 
 
 def look_for_changes(
