@@ -212,6 +212,10 @@ def test_after_some_changes_only_these_are_asked_for_and_deletes_wait_for_the_wh
         assert not rows(warehouse, "contacts", where="_missing_since IS NOT NULL")
         assert {row[0] for row in rows(warehouse, "notes")} >= ids(sandbox, "notes")
 
+        begin = so_far(sandbox)
+        assert "since" in load("contacts", "notes", "documents")["notes"]  # they come again, for a day, as they were
+        assert not [path for path in asked(sandbox, begin) if path.startswith(("/dev/api/contacts/", "/dev/api/doc"))]
+
         assert "since" not in load("contacts", "notes", "documents", full_listing_interval=0)["notes"]
         assert {row[0] for row in rows(warehouse, "contacts", where="_missing_since IS NOT NULL")} == set(gone)
         load("contacts", deletes_confirm="none", full_listing_interval=0)
@@ -267,6 +271,7 @@ def test_what_an_incremental_listing_sees_of_a_records_parents_adds_to_what_the_
     load("contacts", "notes", api=api)
     both = sorted([str(first), str(second)])
     assert lists(warehouse, "notes", "found_under")[1] == both
+    sandbox.crm.update("contacts", first, updated_time=LATER + 60)
     begin = so_far(sandbox)
     load("contacts", "notes", api=api)
     assert f"/dev/api/contacts/{first}/notes" in asked(sandbox, begin)

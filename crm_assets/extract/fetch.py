@@ -88,7 +88,7 @@ def fetch(
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
-    families = _families(account, resources)
+    families = _families(account, resources, starts)
     listed = [*resources, *_unloaded_parents(account, resources)]
     kept_as = {one.name: _kept_as(account, resources, one) for one in listed}
     threads = [
@@ -161,13 +161,14 @@ def _kept_as(account: Account, resources: Sequence[Resource], resource: Resource
     return f"{_kept_as(account, resources, child)}.{resource.name}"
 
 
-def _families(account: Account, resources: Sequence[Resource]) -> dict[str, ParentRecords]:
+def _families(account: Account, resources: Sequence[Resource], starts: Mapping[str, Start]) -> dict[str, ParentRecords]:
     """Return where the records of each parent wait for its children."""
     children: dict[str, list[Resource]] = {}
     for resource in [*resources, *_unloaded_parents(account, resources)]:
         for parent in resource.parents:
             children.setdefault(parent, []).append(resource)
-    return {parent: ParentRecords(parent, found) for parent, found in children.items()}
+    known = {name: start.known for name, start in starts.items()}
+    return {parent: ParentRecords(parent, found, known.get(parent)) for parent, found in children.items()}
 
 
 def _only(resources: Sequence[Resource], listings: Listings) -> Listings:

@@ -11,9 +11,35 @@ from crm_assets.apis.api_config import Endpoint, Incremental
 from crm_assets.apis.expressions import EXPANDED
 from crm_assets.apis.texts import with_texts
 from crm_assets.errors import CrmError
-from crm_assets.models.values import MILLISECONDS_FROM
+from crm_assets.models.values import MILLISECONDS_FROM, to_timestamp
 
 _EXPRESSION = re.compile(r"\{incremental\.(start_value|last_value|initial_value|end_value)\}")
+
+
+@dataclass(frozen=True)
+class KnownRecords:
+    """The rows that the warehouse has from the start on. Their children are there too, unless a record has changed."""
+
+    key: tuple[str, ...]
+    """The fields of the primary key."""
+    cursor: tuple[str, ...]
+    """The fields that grow with each change."""
+    rows: Mapping[tuple[str, ...], tuple[datetime | None, ...]]
+    """The values of `cursor` by those of `key`, as text."""
+
+    def has(self, record: Any) -> bool:
+        """Return whether a record, as the CRM sent it, is as it was."""
+        if not isinstance(record, Mapping):
+            return False
+        found = self.rows.get(tuple(str(record.get(field)) for field in self.key))
+        try:
+            return found == tuple(_moment(record.get(field)) for field in self.cursor)
+        except ValueError:
+            return False
+
+
+def _moment(value: Any) -> datetime | None:
+    return None if value is None else to_timestamp(value)
 
 
 @dataclass(frozen=True)
@@ -24,6 +50,8 @@ class Start:
     """What the CRM is asked with; None where it is the parent that is asked for what is new."""
     text: str
     """The same for a reader."""
+    known: KnownRecords | None = None
+    """What the warehouse has from there on; None where that cannot be said."""
 
     def __str__(self) -> str:
         return self.text

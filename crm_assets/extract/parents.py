@@ -13,6 +13,7 @@ from dlt.common import jsonpath
 from crm_assets.apis.api import Resource
 from crm_assets.apis.expressions import parents_of
 from crm_assets.errors import CrmAssetsError, UnexpectedResponse
+from crm_assets.extract.incremental import KnownRecords
 
 _ABSENT = object()
 Parent = Mapping[str, Any]
@@ -108,11 +109,13 @@ class ParentRecords:
     Args:
         resource: name of the resource.
         children: the resources that are requested for each of its records.
+        known: records whose children need not be requested, where the listing is not a whole one.
     """
 
-    def __init__(self, resource: str, children: Sequence[Resource]) -> None:
+    def __init__(self, resource: str, children: Sequence[Resource], known: KnownRecords | None = None) -> None:
         self.resource = resource
         self._fields = fields_for(resource, children)
+        self._known = known
         self._changed = Condition()
         self._path = Path()
         self._attempt = 0
@@ -147,8 +150,10 @@ class ParentRecords:
 
     def add(self, records: Sequence[Any]) -> None:
         """Append what the children need of `records`."""
+        known = self._known if self.since is not None else None
+        wanted = (record for record in records if known is None or not known.has(record))
         try:
-            needed = [one for record in records if (one := parent_of(self.resource, record, self._fields))]
+            needed = [one for record in wanted if (one := parent_of(self.resource, record, self._fields))]
         except CrmAssetsError as error:  # a fault of the children's configuration: the listing itself goes on
             self.finish(error)
             return

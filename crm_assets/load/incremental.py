@@ -9,10 +9,11 @@ from dlt.destinations.sql_client import SqlClientBase
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import cursor_fields
-from crm_assets.extract.incremental import Start, start_value
+from crm_assets.extract.incremental import KnownRecords, Start, start_value
 from crm_assets.load.deletes import table_columns
+from crm_assets.load.key_sql import key_sql
 from crm_assets.load.resource_loads import last_full_listings, last_loads
-from crm_assets.models.columns import column_name
+from crm_assets.models.columns import column_name, deletion_hints
 
 
 def listing_starts(account: Account, client: SqlClientBase[Any], resources: Sequence[Resource]) -> dict[str, Start]:
@@ -35,7 +36,8 @@ def listing_starts(account: Account, client: SqlClientBase[Any], resources: Sequ
     for resource in _parents_first(resources):
         if resource.name in due:
             continue
-        own = _own_start(account, client, resource)
+        is_parent = any(resource.name in one.parents for one in resources)
+        own = _own_start(account, client, resource, is_parent=is_parent)
         inherited = [f"{parent} from {starts[parent]}" for parent in resource.parents if parent in starts]
         if own is not None:
             starts[resource.name] = own
@@ -67,7 +69,7 @@ def _has_missed(resource: Resource, loaded: Mapping[str, str]) -> bool:
     return bool(parents) and loaded.get(resource.name, "") < max(parents)
 
 
-def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource) -> Start | None:
+def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource, *, is_parent: bool) -> Start | None:
     """Return where the resource itself begins; None if it has no cursor, or the table no value of it."""
     incremental = resource.incremental
     if incremental is None:
@@ -81,7 +83,29 @@ def _own_start(account: Account, client: SqlClientBase[Any], resource: Resource)
     # What is asked for twice is merged, and only there it does no harm.
     look_back = account.sync[resource.name].look_back if resource.write_disposition == "merge" else 0.0
     value = start_value(incremental, newest, look_back)
-    return Start(value, f"{' or '.join(fields)} {value}")
+    known = None
+    if is_parent and isinstance(newest, datetime):
+        begin = start_value({**incremental, "initial_value": newest}, newest, look_back)  # the same, not written out
+        known = _known(client, resource, fields, begin)
+    return Start(value, f"{' or '.join(fields)} {value}", known)
+
+
+def _known(client: SqlClientBase[Any], resource: Resource, fields: Sequence[str], begin: datetime) -> KnownRecords:
+    """Return what the table has from `begin` on, but for what the CRM no longer lists."""
+    there, table = table_columns(client, resource.name), client.make_qualified_table_name(resource.name)
+    times = [client.escape_column_name(name) for name in map(column_name, fields) if name in there]
+    values = [client.escape_column_name(name) if name in there else "NULL" for name in map(column_name, fields)]
+    living = [f"{client.escape_column_name(name)} IS NULL" for name in deletion_hints() if name in there]
+    newer = " OR ".join(f"{name} >= %s" for name in times)
+    rows = client.execute_sql(
+        f"SELECT {key_sql(client, resource.key)}, {', '.join(values)} FROM {table}"
+        f" WHERE {' AND '.join([f'({newer})', *living])}",
+        *[begin] * len(times),
+    )
+    size = len(resource.key)
+    return KnownRecords(
+        resource.primary_key, tuple(fields), {tuple(map(str, row[:size])): tuple(row[size:]) for row in rows or ()}
+    )
 
 
 def _newest(client: SqlClientBase[Any], table: str, column: str) -> Any:
