@@ -4,8 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PORT ?= 3000
 
-# How long `make campaign` is, of each API: examples of so many steps, and kills at each of seven or eight moments.
-EXAMPLES ?= 50
+# How long `make campaign` is: examples of so many steps, half of each API, and kills at each of its seven or eight moments.
+EXAMPLES ?= 100
 STEPS ?= 12
 KILLS ?= 8
 

@@ -254,7 +254,7 @@ class AgileCrmWarehouse(Warehouse):
 
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("CAMPAIGN_EXAMPLES", "1")),
+    max_examples=max(1, int(os.environ.get("CAMPAIGN_EXAMPLES", "2")) // 2),
     stateful_step_count=int(os.environ.get("CAMPAIGN_STEPS", "12")),
     deadline=None,
     phases=[
