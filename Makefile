@@ -9,6 +9,9 @@ EXAMPLES ?= 100
 STEPS ?= 12
 KILLS ?= 8
 
+# Dozens of processes import the same modules: let the first one keep what it has compiled.
+test docs campaign: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help sync dev test docs campaign lint format bench lock clean
 
 help: ## Show what there is to make

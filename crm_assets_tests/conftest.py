@@ -1,5 +1,6 @@
 """A sandbox CRM, a warehouse of its own for each test, and runs of the assets in this process."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -63,6 +64,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     share = -(-len(others) // workers)
     shares = [long[one::workers] + others[one * share : (one + 1) * share] for one in range(workers)]
     items[:] = [item for one in shares for item in one]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of each later garbage collection: none of it will be garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let it be collected in the end, or else DuckDB's binding complains of leaks."""
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -66,15 +66,34 @@ def run_checks(warehouse: Warehouse, instance: dg.DagsterInstance) -> RunChecks:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse in which contacts and deals are loaded, with their histories."""
-    directory = tmp_path_factory.mktemp("loaded")
+    return clean_load(tmp_path_factory.mktemp("loaded"), ["contacts", "deals"], SYNC__HISTORY="true")
+
+
+@pytest.fixture(scope="module")
+def all_loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse in which every table is loaded that a test spoils."""
+    return clean_load(tmp_path_factory.mktemp("all_loaded"), sorted({*REFERS_TO, *REFERS_TO.values()}))
+
+
+@pytest.fixture
+def sound(all_loaded: Path, warehouse: Warehouse) -> Warehouse:
+    """The warehouse of this test, loaded, with nothing wrong in it."""
+    warehouse.path.parent.mkdir()
+    shutil.copy(all_loaded, warehouse.path)
+    return warehouse
+
+
+def clean_load(directory: Path, resources: Sequence[str], **settings: str) -> Path:
+    """Load `resources` of a CRM in which there is nothing to find, and return the DuckDB file."""
     with (
         Sandbox(SMALL, email=EMAIL, api_key=API_KEY, undeclared=False) as crm,
         dg.DagsterInstance.ephemeral() as history,
         pytest.MonkeyPatch.context() as environment,
     ):
-        environment.setenv("SYNC__HISTORY", "true")
+        for name, value in settings.items():
+            environment.setenv(name, value)
         warehouse = warehouse_in(directory, crm, environment)
-        assert failures(run_assets(history, ["contacts", "deals"])) == {}
+        assert failures(run_assets(history, resources)) == {}
         return warehouse.path
 
 
@@ -205,6 +224,7 @@ def test_a_clean_crm_passes_every_check(materialize: Materialize) -> None:
         assert len(result.get_asset_check_evaluations()) == len(check_specs(an_account()))
 
 
+@pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize(("defect", "plant", "check", "severity", "words"), DEFECTS, ids=[one[0] for one in DEFECTS])
 def test_a_defect_of_the_crm_fails_exactly_the_check_named_for_it(
     materialize: Materialize,
@@ -216,10 +236,8 @@ def test_a_defect_of_the_crm_fails_exactly_the_check_named_for_it(
     words: str,
 ) -> None:
     resource, _, _ = check.partition(".")
-    loaded = [resource, REFERS_TO[resource]]
-    assert failures(materialize(loaded)) == {}
     plant(sandbox)
-    found = failures(materialize(loaded))
+    found = failures(materialize([resource, REFERS_TO[resource]]))
     assert found.keys() == {check}
     assert found[check][0] == severity
     assert words in found[check][1]
@@ -376,17 +394,16 @@ def test_a_fingerprint_of_another_version_of_the_warehouse_is_not_compared_and_s
 
 
 def test_the_next_load_makes_the_table_right_and_says_so(
-    materialize: Materialize, run_checks: RunChecks, warehouse: Warehouse
+    sound: Warehouse, materialize: Materialize, run_checks: RunChecks
 ) -> None:
-    assert materialize(["contacts", "deals"]).success
-    warehouse.query("UPDATE crm.deals SET expected_value = expected_value * 100")
+    sound.query("UPDATE crm.deals SET expected_value = expected_value * 100")
     assert failures(run_checks("deals")).keys() == {"deals.unchanged"}
     assert failures(materialize(["deals"])) == {}
     assert failures(run_checks("deals")) == {}
 
 
+@pytest.mark.usefixtures("sound")
 def test_a_defect_that_stays_is_an_error_and_a_change_is_told_once(materialize: Materialize, sandbox: Sandbox) -> None:
-    assert failures(materialize(["companies", "contacts"])) == {}
     repeat_an_id(sandbox)
     every_record(sandbox, "contacts", brandNew=1)
     first = failures(materialize(["companies", "contacts"]))
@@ -414,8 +431,8 @@ def test_a_listing_that_is_empty_twice_was_emptied(
     assert warehouse.query("SELECT _deleted_at IS NULL FROM crm.milestone") == [(False,)]
 
 
+@pytest.mark.usefixtures("sound")
 def test_a_reference_is_judged_by_what_its_table_could_know(materialize: Materialize, sandbox: Sandbox) -> None:
-    assert failures(materialize(["contacts", "deals"])) == {}
     for record in list(sandbox.crm.records("deals")):
         sandbox.crm.update("deals", record["id"], contact_ids=["4711"], updated_time=int(time.time()))
     sandbox.crm.create("contacts", {"id": 4711, "type": "PERSON"})
@@ -427,13 +444,8 @@ def test_a_reference_is_judged_by_what_its_table_could_know(materialize: Materia
     assert failures(materialize(["contacts", "deals"])).keys() == {"deals.references"}
 
 
-def test_a_failed_check_shows_counts_sql_and_offenders(
-    materialize: Materialize, run_checks: RunChecks, warehouse: Warehouse
-) -> None:
-    assert materialize(["deals"]).success
-    warehouse.query(
-        "UPDATE crm.deals SET probability = 101 WHERE id IN (SELECT id FROM crm.deals ORDER BY id LIMIT 12)"
-    )
+def test_a_failed_check_shows_counts_sql_and_offenders(sound: Warehouse, run_checks: RunChecks) -> None:
+    sound.query("UPDATE crm.deals SET probability = 101 WHERE id IN (SELECT id FROM crm.deals ORDER BY id LIMIT 12)")
     ranges = next(one for one in run_checks("deals").get_asset_check_evaluations() if one.check_name == "ranges")
     metadata: dict[str, Any] = {name: value.value for name, value in ranges.metadata.items()}
     assert metadata["broken"] == 12
@@ -441,7 +453,7 @@ def test_a_failed_check_shows_counts_sql_and_offenders(
     assert [column.name for column in table.schema.columns] == ["condition", "id", "value"]
     assert len(table.records) == 10
     sql = metadata["sql"].removeprefix("```sql\n").removesuffix("\n```")
-    assert warehouse.query(sql)[0][0] == SMALL["deals"]
+    assert sound.query(sql)[0][0] == SMALL["deals"]
 
 
 def test_a_share_of_rejected_records_above_the_setting_is_an_error(
@@ -489,19 +501,13 @@ def test_a_table_that_is_not_there_yet_says_so(run_checks: RunChecks) -> None:
     }
 
 
-def test_a_table_that_was_dropped_is_an_error_of_its_schema(
-    materialize: Materialize, run_checks: RunChecks, warehouse: Warehouse
-) -> None:
-    assert materialize(["deals"]).success
-    warehouse.query("DROP TABLE crm.deals")
+def test_a_table_that_was_dropped_is_an_error_of_its_schema(sound: Warehouse, run_checks: RunChecks) -> None:
+    sound.query("DROP TABLE crm.deals")
     assert failures(run_checks("deals")).keys() == {"deals.schema"}
 
 
-def test_checks_that_cannot_run_are_an_error_of_the_step_and_no_pass(
-    materialize: Materialize, run_checks: RunChecks, warehouse: Warehouse
-) -> None:
-    assert materialize(["deals"]).success
-    warehouse.path.write_bytes(b"not a database any more" * 1000)
+def test_checks_that_cannot_run_are_an_error_of_the_step_and_no_pass(sound: Warehouse, run_checks: RunChecks) -> None:
+    sound.path.write_bytes(b"not a database any more" * 1000)
     result = run_checks("deals")
     assert not result.success
     assert "cannot be opened" in failure_of(result)
@@ -542,8 +548,8 @@ class _Recorded(TableProbe):
         return super()._query(sql)
 
 
-def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(materialize: Materialize, tmp_path: Path) -> None:
-    assert materialize(["deals"]).success
+@pytest.mark.usefixtures("sound")
+def test_a_table_of_many_rows_is_looked_at_in_a_few_queries(tmp_path: Path) -> None:
     with open_warehouse(an_account(), tmp_path, print) as opened:
         probe = _Recorded(opened.sql)
         assert probe.measure(RESOURCES["deals"]).rows == SMALL["deals"]
