@@ -242,6 +242,15 @@ def test_a_filter_that_fails_leaves_the_whole_listing_also_for_the_children(
     assert found["contacts"]["records"] == 40
 
 
+def test_a_filter_whose_cursor_comes_twice_leaves_the_whole_listing(load: Load, sandbox: Sandbox) -> None:
+    load("contacts")
+    sandbox.fault(Fault("contacts", "repeat_cursor", times=2))
+    sandbox.crm.update("contacts", next(iter(sandbox.crm.records("contacts")))["id"], updated_time=LATER)
+    begin = so_far(sandbox)
+    assert "since" not in load("contacts")["contacts"]
+    assert Counter(asked(sandbox, begin))["/dev/api/contacts"] == 1
+
+
 def test_a_whole_listing_in_the_place_of_what_is_new_is_resumed_without_asking_for_what_is_new(
     sandbox: Sandbox, load: Load, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,12 +39,18 @@ def pages(**params: str) -> dict[str, Any]:
 
 def form(**fields: str) -> dict[str, Any]:
     """Return the part of an endpoint that takes page size, cursor and these fields as a form."""
-    cursor = {"type": "cursor", "limit": 100, "limit_body_path": "page_size", "cursor_body_path": "cursor"}
     return {
         "method": "POST",
         # Without an order of its own, a listing has none that holds from one page to the next.
         "data": {"global_sort_key": "-created_time", **fields},
-        "paginator": cursor,
+        "paginator": {
+            "type": "cursor",
+            "limit": 100,
+            "limit_body_path": "page_size",
+            "cursor_body_path": "cursor",
+            # That the filter has cursors is not documented: a full page without one comes again, larger.
+            **({"maximum_limit": 5000} if fields else {}),
+        },
     }
 
 

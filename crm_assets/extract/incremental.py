@@ -10,7 +10,7 @@ from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import Endpoint, Incremental
 from crm_assets.apis.expressions import EXPANDED
 from crm_assets.apis.texts import with_texts
-from crm_assets.errors import CrmError
+from crm_assets.errors import CrmError, UnexpectedResponse
 from crm_assets.models.values import MILLISECONDS_FROM, to_timestamp
 
 _EXPRESSION = re.compile(r"\{incremental\.(start_value|last_value|initial_value|end_value)\}")
@@ -58,8 +58,10 @@ class Start:
 
 
 def is_refusal(error: CrmError) -> bool:
-    """Return whether the CRM has refused to say what is new, and may well answer other requests."""
-    return error.status is not None and error.status >= 400 and error.status not in (401, 429)
+    """Return whether the CRM does not say what is new, or not to the end, and may well answer other requests."""
+    if error.status in (401, 429):
+        return False
+    return isinstance(error, UnexpectedResponse) or (error.status or 0) >= 400
 
 
 def start_value(incremental: Incremental, newest: Any, look_back: float) -> Any:

@@ -139,7 +139,8 @@ class _FirstPages:
 
 def _without_newer(error: CrmError) -> str:
     """Return what an endpoint answers that does not say what is new, and what follows for a run."""
-    return f"HTTP {error.status}, so each run lists everything" if is_refusal(error) else error.why
+    why = f"HTTP {error.status}" if error.status else error.why
+    return f"{why}, so each run lists everything" if is_refusal(error) else error.why
 
 
 def _once(resource: Resource) -> Resource:
