@@ -21,12 +21,13 @@ _TIMEOUT = 60.0
 def open_connections(history: dg.DagsterInstance) -> Iterator[None]:
     """Let the event log of `history` keep its connections while the block lasts, if it is on SQLite."""
     log = history.event_log_storage
-    if not isinstance(log, SqliteEventLogStorage):
+    # Not public: another version of Dagster may do without it, and then takes longer.
+    opened_by_dagster = getattr(log, "_connect", None)
+    if not isinstance(log, SqliteEventLogStorage) or opened_by_dagster is None:
         yield
         return
     one_at_a_time = Lock()
     engines: dict[str, Engine] = {}
-    opened_by_dagster = log._connect
 
     @contextmanager
     def connect(shard: str) -> Iterator[Connection]:
