@@ -97,11 +97,16 @@ def connection_to(base_url: str, email: str = EMAIL, api_key: str = API_KEY) -> 
 
 
 def impatient(config: Any) -> Any:
-    """Return `config` with retries that hardly wait, and without a limit that only costs time here."""
-    client = {word: value for word, value in config["client"].items() if word != "requests_per_second"}
+    """Return `config` with retries that hardly wait."""
     defaults = config.get("resource_defaults", {})
     endpoint = {**defaults.get("endpoint", {}), "error_handler": {"backoff_factor": HARDLY_ANY}}
-    return {**config, "client": client, "resource_defaults": {**defaults, "endpoint": endpoint}}
+    return {**config, "resource_defaults": {**defaults, "endpoint": endpoint}}
+
+
+def unlimited(config: Any) -> Any:
+    """Return `config` without a limit of requests, which only costs time here."""
+    client = {word: value for word, value in config["client"].items() if word != "requests_per_second"}
+    return {**config, "client": client}
 
 
 V1: Any = find_config("v1", ROOT)[0]

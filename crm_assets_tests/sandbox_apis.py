@@ -9,9 +9,9 @@ from crm_assets.apis.files import find_config
 from crm_assets.project import ROOT
 from crm_assets.sandbox.api import API_NAMES, ApiName
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import an_account, impatient
+from crm_assets_tests.conftest import an_account, impatient, unlimited
 
-CONFIGS: Final[Mapping[ApiName, Any]] = {name: impatient(find_config(name, ROOT)[0]) for name in API_NAMES}
+CONFIGS: Final[Mapping[ApiName, Any]] = {name: unlimited(impatient(find_config(name, ROOT)[0])) for name in API_NAMES}
 """The configuration of each API, with retries that hardly wait."""
 RESOURCES_OF: Final[Mapping[ApiName, Mapping[str, Resource]]] = {
     name: {resource.name: resource for resource in read_api(config).resources} for name, config in CONFIGS.items()

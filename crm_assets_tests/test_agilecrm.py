@@ -26,10 +26,11 @@ from crm_assets_tests.conftest import (
     failure_of,
     impatient,
     run_assets,
+    unlimited,
     warehouse_in,
 )
 
-AGILECRM: Any = impatient(find_config("agilecrm", ROOT)[0])
+AGILECRM: Any = unlimited(impatient(find_config("agilecrm", ROOT)[0]))
 CONTACTS = int(os.environ.get("CAMPAIGN_CONTACTS", "300"))
 """How many contacts the incremental listing is tried with."""
 LATER = NOW + 3 * 86_400

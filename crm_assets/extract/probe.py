@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
@@ -139,7 +140,7 @@ class _FirstPages:
 
 def _without_newer(error: CrmError) -> str:
     """Return what an endpoint answers that does not say what is new, and what follows for a run."""
-    why = f"HTTP {error.status}" if error.status else error.why
+    why = f"HTTP {error.status}" if (error.status or 0) >= HTTPStatus.BAD_REQUEST else error.why
     return f"{why}, so each run lists everything" if is_refusal(error) else error.why
 
 
