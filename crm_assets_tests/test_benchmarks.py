@@ -10,7 +10,6 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "arguments", "said"),
     [
-        ("benchmarks.ratio", ["--rounds", "0"], "Both hold the same rows. Ratio of the medians: "),
         ("benchmarks.children", ["--parents", "40", "--latency", "0.001"], "With 50 a second: "),
         ("benchmarks.agilecrm", ["--contacts", "20", "--latency", "0.001"], "At 50 a second: "),
         ("benchmarks.memory", ["--contacts", "2000"], "Ratio of the memory before the load, "),
