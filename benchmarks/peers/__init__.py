@@ -110,6 +110,13 @@ PEERS: Final = {
             lacks="retries, rejected records, deletes, history, checks; holds all records in memory",
         ),
         Peer(
+            "singer",
+            "Singer SDK tap to target-duckdb",
+            ("sh", "{here}/singer/run.sh", "{python}", "{bin}/target-duckdb"),
+            packages=("singer-sdk", "target-duckdb", "duckdb"),
+            lacks="undeclared fields, rejected records, deletes, history, checks; times have no time zone",
+        ),
+        Peer(
             "ours",
             "`dagster asset materialize`, ours",
             ("{bin}/dagster", "asset", "materialize", "--select", "*", "-m", "crm_assets.definitions"),
