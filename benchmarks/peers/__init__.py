@@ -117,6 +117,13 @@ PEERS: Final = {
             lacks="undeclared fields, rejected records, deletes, history, checks; times have no time zone",
         ),
         Peer(
+            "dlt",
+            "dlt as it comes",
+            ("{python}", "{here}/dlt/load.py"),
+            packages=("dlt", "duckdb"),
+            lacks="rejected records, deletes, history, checks; types as guessed, nested lists in tables of their own",
+        ),
+        Peer(
             "ours",
             "`dagster asset materialize`, ours",
             ("{bin}/dagster", "asset", "materialize", "--select", "*", "-m", "crm_assets.definitions"),
