@@ -96,6 +96,8 @@ OURS: Final = {
     "DLT_LOCAL_DIR": "{folder}",
 }
 SETTINGS: Final = ROOT / ".dagster" / "dagster.yaml"
+SOURCE: Final = {"PYTHONPATH": "{here}/dlt"}
+"""What the peers need that share the source of dlt."""
 PACKAGES: Final = ("dagster", "dlt", "duckdb", "pyarrow")
 
 PEERS: Final = {
@@ -122,6 +124,14 @@ PEERS: Final = {
             ("{python}", "{here}/dlt/load.py"),
             packages=("dlt", "duckdb"),
             lacks="rejected records, deletes, history, checks; types as guessed, nested lists in tables of their own",
+        ),
+        Peer(
+            "dlt-parquet",
+            "dlt, parquet",
+            ("{python}", "{here}/dlt_parquet/load.py"),
+            SOURCE,
+            packages=("dlt", "duckdb", "pyarrow"),
+            lacks="rejected records, deletes, history, checks; types as guessed",
         ),
         Peer(
             "ours",
