@@ -134,6 +134,15 @@ PEERS: Final = {
             lacks="rejected records, deletes, history, checks; types as guessed",
         ),
         Peer(
+            "dagster-dlt",
+            "dagster-dlt, parquet",
+            ("{bin}/dagster", "asset", "materialize", "--select", "*", "-f", "{here}/dagster_dlt/definitions.py"),
+            SOURCE,
+            HERE / "dagster_dlt" / "dagster.yaml",
+            ("dagster", "dagster-dlt", "dlt", "duckdb", "pyarrow"),
+            lacks="rejected records, deletes, history, checks; types as guessed",
+        ),
+        Peer(
             "ours",
             "`dagster asset materialize`, ours",
             ("{bin}/dagster", "asset", "materialize", "--select", "*", "-m", "crm_assets.definitions"),
