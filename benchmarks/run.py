@@ -18,6 +18,8 @@ from benchmarks.work import API_KEY, EMAIL
 
 PATIENCE: Final = 3600
 """Seconds after which a run is given up."""
+_SHOWN: Final = 200
+"""Characters of the last line that a run said which are told when it failed."""
 _SETTINGS: Final = ("SOURCES__", "DESTINATION__", "WAREHOUSE__", "SYNC__", "ALERTS__", "DLT_", "DAGSTER_", "PYTHON")
 
 
@@ -136,4 +138,4 @@ def _failure(status: int, log: Path) -> str | None:
     if not status:
         return None
     said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"ended with {status}: {said[-1] if said else 'said nothing'}"
+    return f"ended with {status}: {said[-1][:_SHOWN] if said else 'said nothing'}"

@@ -143,6 +143,14 @@ PEERS: Final = {
             lacks="rejected records, deletes, history, checks; types as guessed",
         ),
         Peer(
+            "pyairbyte",
+            "PyAirbyte, low-code source",
+            ("{python}", "{here}/pyairbyte/load.py"),
+            {"AIRBYTE_OFFLINE_MODE": "1"},
+            packages=("airbyte", "airbyte-cdk", "duckdb"),
+            lacks="times (texts as sent), undeclared fields, rejected records, deletes, history, checks",
+        ),
+        Peer(
             "ours",
             "`dagster asset materialize`, ours",
             ("{bin}/dagster", "asset", "materialize", "--select", "*", "-m", "crm_assets.definitions"),
