@@ -6,22 +6,22 @@ from html import escape
 from benchmarks.figures import LATENCIES, Figures, memory, named, sound
 from benchmarks.peers import PEERS
 
-WIDTH, LEFT, ROW, BAR = 860, 250, 40, 13
+WIDTH, LEFT, ROW, BAR = 880, 262, 40, 13
 PANELS = ((LEFT, 330), (LEFT + 400, 130))
 """Where the bars of each panel begin, and how long its longest one is."""
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .muted { fill: #59636e; font-size: 12px; }
   .page { fill: #ffffff; }
-  .zero { fill: #8c959f; } .slow { fill: #c4cad1; } .memory { fill: #8c959f; }
-  .ours.zero { fill: #0969da; } .ours.slow { fill: #80b3f0; } .ours.memory { fill: #0969da; }
+  .zero, .memory { fill: #8c959f; } .slow { fill: #c4cad1; }
+  .ours.zero, .ours.memory { fill: #0969da; } .ours.slow { fill: #80b3f0; }
   .ours { font-weight: 600; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
     .muted { fill: #9198a1; }
     .page { fill: #0d1117; }
-    .zero { fill: #7d8590; } .slow { fill: #444c56; } .memory { fill: #7d8590; }
-    .ours.zero { fill: #4493f8; } .ours.slow { fill: #1f4f8f; } .ours.memory { fill: #4493f8; }
+    .zero, .memory { fill: #7d8590; } .slow { fill: #444c56; }
+    .ours.zero, .ours.memory { fill: #4493f8; } .ours.slow { fill: #1f4f8f; }
   }"""
 
 
@@ -33,13 +33,14 @@ def chart(figures: Figures) -> str:
     seconds = {name: [there[name, latency, False].seconds for latency in LATENCIES] for name in peers}
     megabytes = {name: (memory(figures, name) or 0) / 1e6 for name in peers}
     height = 64 + ROW * len(peers)
-    head = "Whole process: seconds, at " + " and ".join(f"{named(latency)} of latency" for latency in LATENCIES)
+    above, below = map(named, LATENCIES)
+    head = f"Whole process: above at {above} of latency, below at {below}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{head}">',
         f"<style>{STYLE}\n</style>",
         f'<rect class="page" width="{WIDTH}" height="{height}" rx="6"/>',
         f'<text class="muted" x="{PANELS[0][0]}" y="28">{head}</text>',
-        f'<text class="muted" x="{PANELS[1][0]}" y="28">Peak memory, MB</text>',
+        f'<text class="muted" x="{PANELS[1][0]}" y="28">Peak memory</text>',
     ]
     for number, name in enumerate(peers):
         top = 44 + ROW * number
@@ -49,7 +50,9 @@ def chart(figures: Figures) -> str:
         longest = max(map(max, seconds.values()))
         parts += _bars(PANELS[0], top, own, ("zero", "slow"), seconds[name], longest, lambda value: f"{value:.1f} s")
         largest = max(megabytes.values())
-        parts += _bars(PANELS[1], top + 7, own, ("memory",), [megabytes[name]], largest, lambda value: f"{value:.0f}")
+        parts += _bars(
+            PANELS[1], top + 7, own, ("memory",), [megabytes[name]], largest, lambda value: f"{value:.0f} MB"
+        )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -65,7 +65,7 @@ def results(figures: Figures, left_out: Mapping[str, str], work: str, rounds: in
         "in brackets, of so many processes together that were alive at once. Memory that they share counts for each.",
         "- CPU seconds and the sizes of the database are those at 0 ms.",
         "",
-        "## What the tables of each have",
+        "## What each lacks beside ours",
         "",
         *(f"- **{peer.title}**: {peer.lacks}." for peer in measured if peer.lacks),
         *(
