@@ -120,10 +120,10 @@ PEERS: Final = {
         ),
         Peer(
             "dlt",
-            "dlt as it comes",
+            "dlt as it comes (insert_values)",
             ("{python}", "{here}/dlt/load.py"),
             packages=("dlt", "duckdb"),
-            lacks="rejected records, deletes, history, checks; types as guessed, nested lists in tables of their own",
+            lacks="rejected records, deletes, history, checks; types as guessed",
         ),
         Peer(
             "dlt-parquet",

@@ -9,12 +9,9 @@ import dlt
 from crm_source import crm
 from dagster_dlt import DagsterDltResource, dlt_assets
 
-source = crm(parallelized=True)
-source.max_table_nesting = 0
-
 
 @dlt_assets(
-    dlt_source=source,
+    dlt_source=crm(parallelized=True),
     dlt_pipeline=dlt.pipeline(
         "crm", destination=dlt.destinations.duckdb(os.environ["BENCH_DATABASE"]), dataset_name="crm"
     ),

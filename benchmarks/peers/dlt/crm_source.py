@@ -11,7 +11,7 @@ API = json.loads(Path(os.environ["BENCH_API"]).read_text())
 
 
 def crm(parallelized: bool = False) -> Any:
-    """Return the source.
+    """Return the source: a table for each resource, nested values in it as JSON.
 
     Args:
         parallelized: whether the resources are read at the same time.
@@ -39,6 +39,7 @@ def crm(parallelized: bool = False) -> Any:
             "resources": resources,
         },
         name="crm",
+        max_table_nesting=0,
     )
 
 

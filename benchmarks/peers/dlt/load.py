@@ -1,4 +1,4 @@
-"""A pipeline of dlt as it comes: inserted values, nested lists in tables of their own."""
+"""A pipeline of dlt as it comes: one resource after the other, inserted values."""
 
 import os
 
