@@ -12,6 +12,11 @@ KILLS ?= 8
 # Dozens of processes import the same modules: let the first one keep what it has compiled.
 test docs campaign: export PYTHONDONTWRITEBYTECODE :=
 
+# How long `make bench` is: which peers (all if empty), rounds of each, and records of the API.
+PEERS ?=
+ROUNDS ?= 3
+RECORDS ?= 37500
+
 .PHONY: help sync dev test docs campaign lint format bench lock clean
 
 help: ## Show what there is to make
@@ -53,12 +58,12 @@ format: .venv/installed ## Write the code as the linter wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed ## Measure the sync against a floor written by hand, in one run
-	$(BIN)/python -m benchmarks.ratio
+bench: .venv/installed ## Measure the project beside its peers: PEERS=floor,dlt for a few, ROUNDS and RECORDS
+	$(BIN)/python -m benchmarks.bench --peers '$(PEERS)' --rounds $(ROUNDS) --records $(RECORDS)
 
 lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versions and hashes, no addresses
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra dev --extra ui --generate-hashes --no-header --no-emit-index-url \
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
 clean: ## Remove what can be made again: the environment and builds. The warehouse and the history of runs stay
-	rm -rf .venv build campaign.json kills.jsonl *.egg-info
+	rm -rf .venv benchmarks/.venvs build campaign.json kills.jsonl *.egg-info
