@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from crm_assets.apis.api import load_api
 from crm_assets.extract.arrow_fields import arrow_field
 from crm_assets.extract.batches import Batcher
 from crm_assets.models.columns import Column, columns_of, variant_of
 from crm_assets.models.values import CONVERT, DataTypeName
-from crm_assets.sandbox.listings import MODELS
 
+MODELS = {resource.name: resource.model for resource in load_api("agilecrm", Path()).resources if resource.model}
 SHAPES: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "agilecrm_shapes.json").read_text())
 RECORDS: dict[str, list[dict[str, Any]]] = {
     name: [*records, *([SHAPES["_bare"][name]] if name in SHAPES["_bare"] else [])]
