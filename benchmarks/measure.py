@@ -1,16 +1,19 @@
 """What a command costs: run it, and write that down as JSON.
 
-    python -S benchmarks/measure.py RESULT.json COMMAND...
+    python -S benchmarks/measure.py RESULT.json PATIENCE COMMAND...
 
 A small program with nothing but the standard library, because Linux counts the memory of the process that starts
 another one as if the other had used it. Seconds are those of the clock from start to end; CPU seconds, user and
 system, are of the command and all that it waited for. `largest` is the most resident memory that any one process had,
 as the kernel says (ru_maxrss). `tree` is the most that all processes alive at once had together, looked at every
 50 ms; memory that they share counts for each, and a process that lives for less than half a second may not.
+
+A command that has not ended after PATIENCE seconds is killed with all its processes, and its status is null.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -78,15 +81,19 @@ class Sampler(threading.Thread):
                 known = tree_of(self._root)
 
 
-def main(result: str, *command: str) -> None:
-    """Run `command` and write what it cost to the file `result`."""
+def main(result: str, patience: str, *command: str) -> None:
+    """Run `command` for at most `patience` seconds and write what it cost to the file `result`."""
     started = time.time()
     clock = time.perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, start_new_session=True)
+    impatient = threading.Timer(float(patience), os.killpg, (process.pid, signal.SIGKILL))
+    impatient.start()
     sampler = Sampler(process.pid)
     sampler.start()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - clock
+    in_time = not impatient.finished.is_set()
+    impatient.cancel()
     sampler.stopped.set()
     sampler.join()
     Path(result).write_text(
@@ -98,7 +105,7 @@ def main(result: str, *command: str) -> None:
                 "largest": usage.ru_maxrss * 1024,
                 "tree": sampler.tree,
                 "processes": sampler.processes,
-                "status": os.waitstatus_to_exitcode(status),
+                "status": os.waitstatus_to_exitcode(status) if in_time else None,
             }
         )
     )

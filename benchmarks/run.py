@@ -16,7 +16,7 @@ from benchmarks.peers import HERE, OURS, Peer
 from benchmarks.timeline import Timeline, timeline_of
 from benchmarks.work import API_KEY, EMAIL
 
-PATIENCE: Final = 3600
+PATIENCE: Final = 600
 """Seconds after which a run is given up."""
 _SHOWN: Final = 200
 """Characters of the last line that a run said which are told when it failed."""
@@ -84,13 +84,12 @@ def run(peer: Peer, folder: Path, url: str, work: Path, latency: float, *, again
         environment["PYTHONPATH"] = str(HERE.parent.parent)
     with (folder / "log.txt").open("w") as log:
         subprocess.run(
-            [sys.executable, "-S", measure.__file__, str(result), *command],
+            [sys.executable, "-S", measure.__file__, str(result), str(PATIENCE), *command],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            timeout=PATIENCE,
             check=True,
         )
     cost = json.loads(result.read_text())
@@ -134,7 +133,9 @@ def _environment(words: Mapping[str, Any], work: Path) -> dict[str, str]:
     }
 
 
-def _failure(status: int, log: Path) -> str | None:
+def _failure(status: int | None, log: Path) -> str | None:
+    if status is None:
+        return f"did not end within {PATIENCE} s"
     if not status:
         return None
     said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
