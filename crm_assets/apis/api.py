@@ -195,7 +195,9 @@ class Api:
     @cached_property
     def login_references(self) -> frozenset[Reference]:
         """What the logins and headers refer to: it must not be shown, wherever it comes from."""
-        parts = [self.client, *(part.endpoint for resource in self.resources for part in resource.parts)]
+        endpoints = [part.endpoint for resource in self.resources for part in resource.parts]
+        newer = [one for endpoint in endpoints for one in endpoint.get("incremental", {}).get("endpoints", [])]
+        parts = [self.client, *endpoints, *newer]
         return frozenset(references_in([part.get(word) for part in parts for word in ("auth", "headers")]))
 
 

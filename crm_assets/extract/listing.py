@@ -119,6 +119,8 @@ class ListingReader:
                 if not is_refusal(error):
                     raise
                 self._log(f"{self.resource.name}: the CRM does not say what is new ({error.why}); listing everything.")
+                if self._options.for_children:
+                    self._options.for_children.give_up()
                 self.checkpoints.clear()
         self.resource, self.checkpoints, self._since = whole, checkpoints, None
         return self._read_or_resume()

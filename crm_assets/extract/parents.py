@@ -136,6 +136,13 @@ class ParentRecords:
         """How many bytes of the file count so far."""
         return self._bytes
 
+    def give_up(self) -> None:
+        """Say that the file is about to go: the listing begins anew."""
+        with self._changed:
+            self._bytes = self._count = 0
+            self._attempt += 1
+            self._changed.notify_all()
+
     def begin(self, folder: Path, size: int = 0, since: str | None = None) -> None:
         """Write into `folder` from now on, after the first `size` bytes of what an earlier attempt has left there."""
         path = folder / f"{self.resource}.parents"
@@ -189,9 +196,23 @@ class ParentRecords:
                 if self._attempt != attempt:
                     attempt, position = self._attempt, 0
                 path, end = self._path, self._bytes
-                if position == end and self._is_complete:
-                    return
+                if position == end:
+                    if self._is_complete:
+                        return
+                    continue
+            lines = self._lines(path, position, end, attempt)
+            if lines is not None:
+                yield from map(orjson.loads, lines)
+                position = end
+
+    def _lines(self, path: Path, start: int, end: int, attempt: int) -> Sequence[Any] | None:
+        """Return the lines of a file between two places; None if the file has gone with its attempt meanwhile."""
+        try:
             with path.open("rb") as file:
-                file.seek(position)
-                yield from map(orjson.loads, file.read(end - position).splitlines())
-            position = end
+                file.seek(start)
+                return file.read(end - start).splitlines()
+        except FileNotFoundError:
+            with self._changed:
+                if self._attempt == attempt:
+                    raise
+            return None

@@ -3,6 +3,7 @@
 import re
 from email.utils import parsedate_to_datetime
 from functools import reduce
+from http import HTTPStatus
 from time import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,9 @@ def body_problem(response: requests.Response, resource: Resource, connection: Co
     content = response.content.lstrip()
     if not content:
         return "an empty body"
-    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    # A body that a response action gives a 204 has no type: the header is that of the body which was not there.
+    sent = "" if response.status_code == HTTPStatus.NO_CONTENT else response.headers.get("Content-Type", "")
+    content_type = sent.partition(";")[0].strip().lower()
     markup = _markup(content, content_type)
     if content_type and "json" not in content_type and _asks_for_json(resource, connection):
         return f"a response of type {content_type[:_EXCERPT]} instead of JSON{f' ({markup})' if markup else ''}"

@@ -123,12 +123,11 @@ def load(
         }
         doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name].delete_guard))
         blocked = frozenset(name for name in doubtful if _may_delete(account, resources[name]) and not allow_deletes)
-        loads = [_how(resources[listing.resource], listing, blocked) for listing in listings]
-        loads = [
-            (with_known_lists(client, listing), disposition) if _needs_lists(one, columns[one.resource]) else how
-            for one, how in zip(fetched, loads, strict=True)
-            for listing, disposition in [how]
-        ]
+        loads = []
+        for one in fetched:
+            listing, disposition = _how(resources[one.resource], one.spooled, blocked)
+            knows_more = _needs_lists(one, columns[one.resource])
+            loads.append((with_known_lists(client, listing) if knows_more else listing, disposition))
         newest = [listing for listing, _ in loads]
         with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
             records = [

@@ -19,6 +19,7 @@ from crm_assets.extract.fetch import Listings, fetch
 from crm_assets.extract.probe import probe_resources
 from crm_assets.extract.progress import ProgressListener
 from crm_assets_tests.conftest import impatient
+from crm_assets_tests.sandbox_apis import CONFIGS
 
 NOTES = b'[{"id": 1}, {"id": 2}]'
 IGNORE = {"status_code": 204, "action": "ignore"}
@@ -171,3 +172,14 @@ def test_a_204_that_is_not_ignored_is_an_empty_body(tmp_path: Path) -> None:
         error = read(account, tmp_path).failed["notes"]
         assert isinstance(error, UnexpectedResponse)
         assert "HTTP 204 with an empty body" in str(error)
+
+
+def test_an_empty_list_of_agilecrm_may_call_itself_html(tmp_path: Path) -> None:
+    nothing = b"HTTP/1.1 204 No Content\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"
+    with scripted({"/dev/api/milestone/pipelines": nothing}) as crm:
+        account = resolve_account(
+            "acme", api=CONFIGS["agilecrm"], base_url=crm.url, resources=["milestone"], data_dir=tmp_path
+        )
+        with connect(account, email="me", api_key="key") as connection:
+            found = fetch(account, account.resources, connection, tmp_path, ProgressListener(lambda _: None, print))
+        assert counts(found) == {"milestone": 0}
