@@ -134,7 +134,7 @@ def test_a_command_in_a_sentence_exists(command: str) -> None:
         makefile = text_of("Makefile")
         for word in rest:
             name, _, value = word.partition("=")
-            assert re.search(rf"^{name}{' ?.?= ' if value else ':'}", makefile, flags=re.MULTILINE), word
+            assert re.search(rf"^{name}{' ?.?=' if value else ':'}", makefile, flags=re.MULTILINE), word
         return
     known = typer.main.get_command(app).commands[rest[0]]  # type: ignore[attr-defined]
     options = {option for parameter in known.params for option in parameter.opts}
