@@ -1,5 +1,6 @@
 """Where the time of a run of ours went, as Dagster's history and dlt's own record of the loads tell it."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -35,7 +36,8 @@ def timeline_of(home: Path, database: Path, ended: float) -> Timeline:
         database: where its tables are.
         ended: when its process ended, in seconds since 1970.
     """
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    os.environ["DAGSTER_HOME"] = str(home)  # where its dagster.yaml looks for it
+    with dg.DagsterInstance.get() as instance:
         events = instance.all_logs(instance.get_runs(limit=1)[0].run_id)
     times = {kind: [event.timestamp for event in events if event.dagster_event_type is kind] for kind in _KINDS}
     landed = _last_load(database)

@@ -17,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from crm_assets.account import Account
 from crm_assets.errors import DiskError, Reason
 from crm_assets.orchestration import build_defs
-from crm_assets.orchestration.event_log import open_connections
 from crm_assets.orchestration.jobs import checks_only_job
 from crm_assets.orchestration.keys import asset_key, checks_job, main_job, warehouse_resource
 from crm_assets.orchestration.run_history import stated_failure, was_interrupted
@@ -95,10 +94,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
     overrides: Any = {"compute_logs": {"module": none.__module__, "class": none.__name__}}
     home = os.environ["DAGSTER_HOME"]
     try:
-        with (
-            dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides)) as opened,
-            open_connections(opened),
-        ):
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides)) as opened:
             yield opened
     except OperationalError as error:
         if isinstance(error.orig, sqlite3.OperationalError):
