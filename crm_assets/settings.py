@@ -335,7 +335,7 @@ class WarehouseSettings(Settings):
         "1GB", description="Memory that DuckDB may use during a load, e.g. `800MB`. DuckDB only."
     )
     storage_version: Annotated[str, _matching(r"v\d+\.\d+\.\d+|latest", "a version such as v1.0.0, or latest")] = Field(
-        "v1.0.0",
+        "v1.2.0",
         description="Oldest version of DuckDB that can open a DuckDB file which a load creates; `latest` for the "
         "version that is installed. A file that exists keeps its own.",
     )

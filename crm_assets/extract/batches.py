@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from types import NoneType
 from typing import Any
 from zlib import crc32
@@ -146,7 +147,7 @@ class Batcher:
 
     def _by_column(self, rows: list[dict[str, Any]]) -> dict[str, Values]:
         fields: dict[str, list[str]] = {}
-        for field in dict.fromkeys(field for row in rows for field in row):
+        for field in dict.fromkeys(chain.from_iterable(rows)):
             fields.setdefault(column_name(field), []).append(field)
         values: dict[str, Values] = {}
         for name, names in fields.items():
@@ -224,18 +225,17 @@ def _identifier(column: Column | None, value: Any) -> str | None:
 
 def _faults(column: Column, values: Values) -> dict[int, str]:
     """Return what is wrong with those of `values` that are no value of a required `column`."""
-    array = _whole(column.data_type.name, values)
-    if array is not None and not array.null_count:
-        return {}
-    convert = CONVERT[column.data_type.name]
-    faults: dict[int, str] = {}
-    for index, value in enumerate(values):
-        try:
-            if value is None or convert(value) is None:
-                faults[index] = f"{column.field} is missing"
-        except ValueError as error:
-            faults[index] = f"{column.field}: {error}"
-    return faults
+    array, _ = _declared_array(column, values, len(values))
+    places: list[int] = pc.indices_nonzero(array.is_null()).to_pylist()
+    return {index: _fault(column, values[index]) for index in places}
+
+
+def _fault(column: Column, value: Any) -> str:
+    try:
+        _ = None if value is None else CONVERT[column.data_type.name](value)
+    except ValueError as error:
+        return f"{column.field}: {error}"
+    return f"{column.field} is missing"
 
 
 def _faults_of_key(name: str, values: Values) -> dict[int, str]:
@@ -261,16 +261,28 @@ def _declared_array(column: Column, values: Values | None, count: int) -> tuple[
     array = _whole(column.data_type.name, values)
     if array is not None:
         return array, {}
+    clean = _CLEAN[column.data_type.name]
+    array = _whole(column.data_type.name, [value if type(value) in clean else None for value in values])
+    # Where even the clean ones cannot be taken as they are, each value is converted by itself.
+    unclean = {index: value for index, value in enumerate(values) if array is None or type(value) not in clean}
+    held, others = _converted(column, unclean)
+    if array is None:
+        return pa.array([held.get(index) for index in range(count)], data_type), others
+    is_held = pa.array([index in held for index in range(count)])
+    return pc.replace_with_mask(array, is_held, pa.array(list(held.values()), data_type)), others
+
+
+def _converted(column: Column, values: Mapping[int, Any]) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Return by place what `column` holds of `values`, and those that it does not hold."""
     convert = CONVERT[column.data_type.name]
-    held: Values = []
+    held: dict[int, Any] = {}
     others: dict[int, Any] = {}
-    for index, value in enumerate(values):
+    for index, value in values.items():
         try:
-            held.append(None if value is None else convert(value))
+            held[index] = None if value is None else convert(value)
         except ValueError:
-            held.append(None)
             others[index] = value
-    return pa.array(held, data_type), others
+    return held, others
 
 
 def _whole(data_type: DataTypeName, values: Values) -> pa.Array | None:

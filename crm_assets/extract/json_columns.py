@@ -123,6 +123,10 @@ def _write_texts(values: Values) -> pa.Array | None:
     return pc.binary_join_element_wise('"', pa.array(values, pa.string()), '"', "")
 
 
+def _write_nested(values: Values) -> pa.Array:
+    return pa.array([None if value is None else orjson.dumps(value) for value in values], pa.string())
+
+
 _WRITERS: Mapping[frozenset[type], Callable[[Values], pa.Array | None]] = {
     frozenset(): lambda values: pa.nulls(len(values), pa.string()),
     frozenset({int}): lambda values: pa.array(values, pa.int64()).cast(pa.string()),
@@ -130,6 +134,9 @@ _WRITERS: Mapping[frozenset[type], Callable[[Values], pa.Array | None]] = {
     frozenset({float}): _write_numbers,
     frozenset({int, float}): _write_numbers,
     frozenset({str}): _write_texts,
+    frozenset({dict}): _write_nested,
+    frozenset({list}): _write_nested,
+    frozenset({dict, list}): _write_nested,
 }
 """What writes all values at once, by their Python types."""
 

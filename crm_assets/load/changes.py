@@ -1,9 +1,12 @@
-"""How many rows a load changes: the rows before it are remembered as hashes, and compared when it is done."""
+"""The rows of a table before a load, as hashes: which of them it changes, and which it need not write again."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.load.fingerprints import row_hash
@@ -12,13 +15,15 @@ from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 
 _OF_THE_LOAD = (LOAD_ID, MISSING_SINCE, DELETED_AT)
 """Columns that say something of the load, not of the record."""
+_PLACE, _LISTING = "_dlt_place", "_listing"
+_CHUNK = 100_000
 
 Client = SqlClientBase[Any]
 
 
 @dataclass(frozen=True)
 class RowsBefore:
-    """The rows of a table before a load, in a temporary table of the connection."""
+    """The living rows of a table before a load, in a temporary table of the connection."""
 
     table: str
     key: Sequence[str]
@@ -32,12 +37,57 @@ class RowsBefore:
         if hashed is None:
             return None
         living = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
+        was_missing = f"{client.escape_column_name(MISSING_SINCE)} IS NOT NULL" if MISSING_SINCE in columns else "FALSE"
         name = client.make_qualified_table_name(table)
         client.execute_sql(
-            f"CREATE TEMPORARY TABLE {_name(client, table)} AS SELECT {key_sql(client, key)}, {hashed} AS row_hash"
-            f" FROM {name} {living}"
+            f"CREATE TEMPORARY TABLE {_before(client, table)} AS SELECT {key_sql(client, key)}, {hashed} AS row_hash,"
+            f" {was_missing} AS was_missing FROM {name} {living}"
         )
         return cls(table, key, compared)
+
+    def unchanged(self, client: Client, tables: Iterable[pa.Table], schema: pa.Schema) -> pa.BooleanArray | None:
+        """Return of each row of `tables` whether it is there, listed and with the same values.
+
+        None where the warehouse cannot look at what is not in it yet. The keys of those rows are remembered, for
+        `mark_unchanged`.
+
+        Args:
+            client: a connection to the warehouse.
+            tables: what is about to be loaded, all of one schema.
+            schema: that schema.
+        """
+        connection = client.native_connection
+        if not isinstance(connection, duckdb.DuckDBPyConnection):
+            return None
+        names = set(schema.names)
+        escaped = {name: client.escape_column_name(name) for name in {*names, *self.columns}}
+        sent = ", ".join(escaped[name] if name in names else "NULL" for name in self.columns)
+        new = [f"{escaped[name]} IS NULL" for name in sorted(names - set(self.columns) - set(_OF_THE_LOAD))]
+        key = key_sql(client, self.key)
+        same_columns = " AND ".join(new) or "TRUE"
+        listed = f"SELECT {_PLACE}, {key}, hash({sent}) AS sent_hash FROM {_LISTING} WHERE {same_columns}"
+        numbered = _Numbered(tables)
+        reader = pa.RecordBatchReader.from_batches(schema.append(pa.field(_PLACE, pa.int64())), numbered.batches())
+        connection.register(_LISTING, reader)
+        try:
+            client.execute_sql(
+                f"CREATE TEMPORARY TABLE {_unchanged(client, self.table)} AS SELECT {_PLACE}, {key}"
+                f" FROM ({listed}) JOIN {_before(client, self.table)} USING ({key})"
+                " WHERE sent_hash = row_hash AND NOT was_missing"
+            )
+        finally:
+            connection.unregister(_LISTING)
+        with client.execute_query(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}") as cursor:
+            found = [chunk for rows in cursor.iter_arrow(_CHUNK) for chunk in rows[_PLACE].chunks]
+        places = pa.chunked_array(found, pa.int64())
+        return pc.is_in(pa.arange(0, numbered.rows), places)
+
+    def mark_unchanged(self, client: Client, load_id: str) -> None:
+        """Let the rows that were `unchanged` say that the load `load_id` brought them."""
+        name, load = client.make_qualified_table_name(self.table), client.escape_column_name(LOAD_ID)
+        key, unchanged = key_sql(client, self.key), _unchanged(client, self.table)
+        client.execute_sql(f"UPDATE {name} SET {load} = %s WHERE ({key}) IN (SELECT {key} FROM {unchanged})", load_id)
+        client.execute_sql(f"DROP TABLE {unchanged}")
 
     def count_changed(self, client: Client, load_id: str, columns: Collection[str]) -> int:
         """Return how many of them the load `load_id` changed; the table has `columns` now."""
@@ -46,13 +96,30 @@ class RowsBefore:
         differs += [f"{client.escape_column_name(name)} IS NOT NULL" for name in added]
         load, name = client.escape_column_name(LOAD_ID), client.make_qualified_table_name(self.table)
         rows = client.execute_sql(
-            f"SELECT count(*) FROM {name} JOIN {_name(client, self.table)} USING ({key_sql(client, self.key)})"
+            f"SELECT count(*) FROM {name} JOIN {_before(client, self.table)} USING ({key_sql(client, self.key)})"
             f" WHERE {load} = %s AND ({' OR '.join(differs)})",
             load_id,
         )
-        client.execute_sql(f"DROP TABLE {_name(client, self.table)}")
+        client.execute_sql(f"DROP TABLE {_before(client, self.table)}")
         return int(rows[0][0]) if rows else 0
 
 
-def _name(client: Client, table: str) -> str:
+class _Numbered:
+    """Tables as batches, each row with its place; counts the rows that went by."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self.rows = 0
+        self._tables = tables
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for table in self._tables:
+            first, self.rows = self.rows, self.rows + table.num_rows
+            yield from table.append_column(_PLACE, pa.arange(first, self.rows)).to_batches()
+
+
+def _before(client: Client, table: str) -> str:
     return client.escape_column_name(f"_before_{table}")
+
+
+def _unchanged(client: Client, table: str) -> str:
+    return client.escape_column_name(f"_unchanged_{table}")

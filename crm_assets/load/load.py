@@ -13,8 +13,10 @@ from time import monotonic
 from typing import Any
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.schema.typing import TTableSchemaColumns, TWriteDispositionConfig
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource, DltSource
@@ -24,6 +26,7 @@ from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import WriteDisposition
 from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.extract.arrow_fields import arrow_type
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.spool import Spooled
 from crm_assets.load.changes import RowsBefore
@@ -129,22 +132,34 @@ def load(
             knows_more = _needs_lists(one, columns[one.resource])
             loads.append((with_known_lists(client, listing) if knows_more else listing, disposition))
         newest = [listing for listing, _ in loads]
+        unchanged = {
+            listing.resource: rows
+            for listing, disposition in loads
+            if disposition == "merge" and (table := before.get(listing.resource))
+            if (rows := table.unchanged(client, listing.tables(), listing.schema)) is not None
+        }
         with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
             records = [
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
             ]
-            source = _source(account, client, loads, records, moment)
+            rows = [
+                _rows(client, listing, disposition, columns[listing.resource], unchanged.get(listing.resource))
+                for listing, disposition in loads
+            ]
+            source = _source(account, client, rows, loads, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
         changed = {
-            name: rows.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
-            for name, rows in before.items()
-            if rows
+            name: table.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
+            for name, table in before.items()
+            if table
         }
         deleted = dict.fromkeys((listing.resource for listing in newest), 0)
         with client.begin_transaction():
             for one, (listing, disposition) in zip(fetched, loads, strict=True):
                 settings = account.sync[one.resource]
+                if one.resource in unchanged and (table := before[one.resource]):
+                    table.mark_unchanged(client, load_id)
                 if disposition == "replace":
                     deleted[one.resource] = missing[one.resource].missing
                 elif disposition == "merge" and one.resource not in blocked and one.since is None:
@@ -247,13 +262,13 @@ def _fingerprints(
 def _source(
     account: Account,
     client: SqlClientBase[Any],
+    rows: Sequence[DltResource],
     loads: Sequence[tuple[Spooled, WriteDisposition]],
     records: Sequence[ResourceLoad],
     moment: datetime,
 ) -> DltSource:
     @dlt.source(name=account.name)
     def source() -> list[DltResource]:
-        rows = [_rows(listing, disposition) for listing, disposition in loads]
         versions = [
             _versions(client, listing, disposition, moment)
             for listing, disposition in loads
@@ -264,15 +279,26 @@ def _source(
     return source()
 
 
-def _rows(listing: Spooled, disposition: WriteDisposition) -> DltResource:
-    """Return the dlt resource of the rows of `listing`.
+def _rows(
+    client: SqlClientBase[Any],
+    listing: Spooled,
+    disposition: WriteDisposition,
+    columns: Collection[str],
+    unchanged: pa.BooleanArray | None,
+) -> DltResource:
+    """Return the dlt resource of the rows of `listing` that are not `unchanged`.
 
-    For dlt it is a merge in any case, because that is one transaction: its append and its replace are not.
+    For dlt it is a merge in any case, because that is one transaction: its append and its replace are not. But into a
+    DuckDB that has no such table yet, to append is one statement, without a copy in the staging dataset.
     """
+    how: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
+    if not columns and client.capabilities.sqlglot_dialect == "duckdb":
+        how = "append"
+    tables = listing.tables() if unchanged is None else _without(listing.tables(), unchanged)
     rows = dlt.resource(
-        listing.tables(),
+        map(_with_deletion_columns, tables),
         name=listing.resource,
-        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
+        write_disposition=how,
         columns={**column_hints(listing.columns, listing.types, listing.key), **deletion_hints()},
     )
     hints: dict[str, Any] = {
@@ -281,6 +307,26 @@ def _rows(listing: Spooled, disposition: WriteDisposition) -> DltResource:
     }
     # Not in the write disposition, where a value that is None would leave what an earlier load said.
     return rows.apply_hints(additional_table_hints=hints)
+
+
+def _without(tables: Iterator[pa.Table], left_out: pa.BooleanArray) -> Iterator[pa.Table]:
+    """Yield `tables` without the rows that are true in `left_out`; an empty one if there are no others."""
+    place, is_empty, table = 0, True, None
+    for table in tables:
+        left = table.filter(pc.invert(left_out.slice(place, table.num_rows)))
+        place += table.num_rows
+        if left.num_rows:
+            is_empty = False
+            yield left
+    if is_empty and table is not None:
+        yield table.slice(0, 0)
+
+
+def _with_deletion_columns(table: pa.Table) -> pa.Table:
+    """Return `table` with all columns that dlt is told of: else it would write each file a second time, with them."""
+    for name in deletion_hints():
+        table = table.append_column(name, pa.nulls(table.num_rows, arrow_type("timestamp")))
+    return table
 
 
 def _versions(

@@ -32,9 +32,11 @@ class CheckContext:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether a later load than the last complete one has written rows: it was killed, and the next one goes on."""
+        """Whether a load was killed before all that it was about was done; the next one does it."""
         newest = self.stats.newest_load
-        return bool(self.loads and newest and newest > self.loads[0].load_id)
+        if not self.loads or not newest:
+            return False
+        return newest > self.loads[0].load_id or self.loads[0].rows_after is None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,23 @@ def test_a_record_that_comes_back_is_new_and_not_changed(
     assert changed(result) == 0
 
 
+def test_what_did_not_change_is_not_written_again_and_counts_as_loaded(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    for number in range(8_000):
+        sandbox.crm.create("deals", {"name": f"Deal {number} {number**9:x}", "description": f"{number**60:x}"})
+    assert materialize(["deals"]).success
+    size, rows = warehouse.path.stat().st_size, warehouse.query("SELECT * EXCLUDE _dlt_load_id FROM crm.deals")
+    sandbox.crm.update("deals", rows[0][0], name="Another name")
+    again = materialize(["deals"])
+    assert changed(again) == 1
+    assert all(one.passed for one in again.get_asset_check_evaluations())
+    assert warehouse.path.stat().st_size < 1.3 * size
+    assert len(set(warehouse.query("SELECT * EXCLUDE _dlt_load_id FROM crm.deals")) ^ set(rows)) == 2
+    assert warehouse.query("SELECT count(DISTINCT _dlt_load_id) FROM crm.deals") == [(1,)]
+
+
 def test_nothing_of_the_comparison_stays_in_the_warehouse(materialize: Materialize, warehouse: Warehouse) -> None:
     materialize(["deals"])
     materialize(["deals"])
-    assert [name for name in warehouse.tables() if "before" in name] == []
+    assert [name for name in warehouse.tables() if "before" in name or "unchanged" in name] == []

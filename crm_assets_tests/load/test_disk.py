@@ -41,7 +41,8 @@ def test_a_disk_that_is_full_is_said_and_leaves_the_table_as_it_was(
     assert materialize([name]).success
     table = f"SELECT * FROM crm.{name} ORDER BY id"
     before = warehouse.query(table)
-    sandbox.crm.update(name, before[0][0], created_time=1_600_000_000)
+    for (key,) in warehouse.query(f"SELECT id FROM crm.{name}"):
+        sandbox.crm.update(name, key, created_time=1_600_000_000)
     capfd.readouterr()
     with files_of_at_most(1_500_000):
         failed = materialize([name])

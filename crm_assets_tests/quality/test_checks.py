@@ -267,6 +267,10 @@ TAMPERED: list[tuple[str, dict[str, tuple[str, str]]]] = [
         },
     ),
     (
+        "UPDATE crm.resource_loads SET rows_after = NULL, fingerprints = NULL WHERE resource = 'deals'",
+        {"deals.complete": ("WARN", "A load was interrupted")},
+    ),
+    (
         "DELETE FROM crm.deals USING (SELECT id FROM crm.deals LIMIT 10) d WHERE crm.deals.id = d.id",
         {
             "deals.complete": ("ERROR", "wrote 120 rows; 110 of them"),
