@@ -184,6 +184,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield temporary
 
 
+@contextmanager
+def history_in(home: Path | str) -> Iterator[dg.DagsterInstance]:
+    """Open the history of runs of another process."""
+    with pytest.MonkeyPatch.context() as inside:
+        inside.setenv("DAGSTER_HOME", str(home))
+        with dg.DagsterInstance.get() as opened:
+            yield opened
+
+
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 

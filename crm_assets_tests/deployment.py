@@ -12,11 +12,11 @@ from threading import Event
 from time import monotonic
 from typing import Any, TypeVar
 
-import dagster as dg
 import requests
 
 from crm_assets.orchestration.run_reaper import process_tags
 from crm_assets.project import ROOT
+from crm_assets_tests.conftest import history_in
 
 T = TypeVar("T")
 _PATIENCE = 120.0
@@ -90,7 +90,7 @@ class Deployment:
     def process_of(self, run_id: str) -> int | None:
         """Return the number of the process that executes a run; None if it has not begun."""
         # GraphQL does not say this tag: it is hidden from the UI.
-        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+        with history_in(self.home) as instance:
             run = instance.get_run_by_id(run_id)
         tag = run.tags.get(next(iter(process_tags(run_id)))) if run else None
         return int(tag.split("/")[1]) if tag else None

@@ -231,12 +231,13 @@ class _RetryingAdapter(HTTPAdapter):
         return response
 
     def _exchange(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        self._connection.rate_limit.wait(self._connection.cancelled)
+        with self._traffic.timed("pausing"):
+            self._connection.rate_limit.wait(self._connection.cancelled)
         self._stop_if_cancelled()
         self._traffic.add(requests=1)
         timeout = (self._connection.connect_timeout, self._connection.read_timeout)
         try:
-            with self._deadline.limit(self._connection.answer_seconds):
+            with self._traffic.timed("waiting"), self._deadline.limit(self._connection.answer_seconds):
                 response = super().send(request, stream=True, timeout=timeout, **options)
                 response._content = self._read(response)
         except DeadlineExceeded:
@@ -288,7 +289,9 @@ class _RetryingAdapter(HTTPAdapter):
             kind, advice = (CrmUnavailable, _CRM_DOWN) if status >= 500 else (UnexpectedResponse, self._check_url)
             raise self._error(kind, why, advice, status)
         if not response.is_redirect:
-            if problem := body_problem(response, self._asked, self._connection):
+            with self._traffic.timed("parsing"):
+                problem = body_problem(response, self._asked, self._connection)
+            if problem:
                 raise _Fault(f"HTTP {status} with {problem}", status=status, answered=True)
             self._traffic.add(pages=1)
 
@@ -314,7 +317,8 @@ class _RetryingAdapter(HTTPAdapter):
         return seconds
 
     def _sleep(self, seconds: float) -> None:
-        self._connection.cancelled.wait(seconds)
+        with self._traffic.timed("pausing"):
+            self._connection.cancelled.wait(seconds)
 
     def _stop_if_cancelled(self) -> None:
         if self._connection.cancelled.is_set():

@@ -1,11 +1,13 @@
 """Address, login and limits of a connection with the CRM."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from threading import Event, Lock
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from requests.auth import AuthBase
@@ -112,6 +114,11 @@ class Connection:
         return self
 
 
+Stage = Literal["pausing", "waiting", "parsing", "converting", "spooling"]
+"""What a thread that reads a resource does: it keeps to a limit or waits for a retry; it waits for the network; it
+parses JSON, makes columns of records, and writes these to disk."""
+
+
 @dataclass
 class Traffic:
     """What reading one resource has cost so far. Any thread may add to it and read it."""
@@ -120,6 +127,8 @@ class Traffic:
     retries: int = 0
     pages: int = 0
     bytes: int = 0
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    """How long each stage took, all threads together; what was waited for another thread to do is in it."""
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def add(self, *, requests: int = 0, retries: int = 0, pages: int = 0, size: int = 0) -> None:
@@ -129,3 +138,13 @@ class Traffic:
             self.retries += retries
             self.pages += pages
             self.bytes += size
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Add the time that the block takes to `stage`."""
+        started = monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + monotonic() - started

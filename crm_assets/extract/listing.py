@@ -175,6 +175,7 @@ class ListingReader:
             new_columns=self._options.new_columns,
             collected=tuple(map(column_name, self.resource.collected)),
             may_repeat=self.resource.may_repeat,
+            traffic=self.traffic,
             written=checkpoint.written if checkpoint else None,
         )
         children = self._options.for_children

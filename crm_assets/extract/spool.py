@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
 from crm_assets.extract.collected import merged
+from crm_assets.extract.connection import Traffic
 from crm_assets.extract.json_columns import column_type, typed_arrays, typed_columns
 from crm_assets.extract.keys import all_keys, key_values, keys_of_texts
 from crm_assets.models.columns import Column, variant_of
@@ -275,6 +276,7 @@ class ListingSpool:
         new_columns: how many undeclared fields get a column each.
         collected: columns that hold lists of the parents under which a record was found.
         may_repeat: whether a record may be listed several times without anything being wrong.
+        traffic: where the time is counted that it takes to convert and to write.
         written: what is in `directory` already, when a listing is resumed.
     """
 
@@ -288,8 +290,10 @@ class ListingSpool:
         new_columns: int = 200,
         collected: tuple[str, ...] = (),
         may_repeat: bool = False,
+        traffic: Traffic | None = None,
         written: SpoolState | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._resource = resource
         self._columns = columns
         self._key = key
@@ -313,10 +317,12 @@ class ListingSpool:
 
     def add(self, records: list[Any]) -> None:
         """Append `records`."""
-        batch, rejected = self._batcher.batch(records)
-        self._rows.write(batch)
-        if rejected:
-            self._rejected.write(rejected_batch(rejected))
+        with self._traffic.timed("converting"):
+            batch, rejected = self._batcher.batch(records)
+        with self._traffic.timed("spooling"):
+            self._rows.write(batch)
+            if rejected:
+                self._rejected.write(rejected_batch(rejected))
 
     def state(self) -> SpoolState:
         """Close the files so far and return what is in them."""

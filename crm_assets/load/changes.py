@@ -16,7 +16,6 @@ from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 _OF_THE_LOAD = (LOAD_ID, MISSING_SINCE, DELETED_AT)
 """Columns that say something of the load, not of the record."""
 _PLACE, _LISTING = "_dlt_place", "_listing"
-_CHUNK = 100_000
 
 Client = SqlClientBase[Any]
 
@@ -77,9 +76,7 @@ class RowsBefore:
             )
         finally:
             connection.unregister(_LISTING)
-        with client.execute_query(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}") as cursor:
-            found = [chunk for rows in cursor.iter_arrow(_CHUNK) for chunk in rows[_PLACE].chunks]
-        places = pa.chunked_array(found, pa.int64())
+        places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}"))[_PLACE]
         return pc.is_in(pa.arange(0, numbered.rows), places)
 
     def mark_unchanged(self, client: Client, load_id: str) -> None:

@@ -54,6 +54,7 @@ REJECTED_HINTS: TTableSchemaColumns = {
 """The columns of the records that cannot be rows, for dlt."""
 
 
+_STEPS = ("extract", "normalize", "load")
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
 _DLT_CONFIG = {"normalize.parquet_normalizer.add_dlt_load_id": True}
 _REPLACED: Mapping[WriteDisposition, str | None] = {"merge": None, "append": "1 = 0", "replace": "1 = 1"}
@@ -66,6 +67,8 @@ class Loaded:
 
     load_id: str
     seconds: float
+    steps: Mapping[str, float]
+    """How many of the seconds each step of dlt's took: extract, normalize, load."""
     schema: Schema
     """The columns of the tables, as dlt has them now."""
     listings: Mapping[str, Spooled]
@@ -181,7 +184,19 @@ def load(
         raise problem from error
     _clear_checkpoints(fetched)
     by_name = {listing.resource: listing for listing in newest}
-    return Loaded(load_id, monotonic() - started, pipeline.default_schema, by_name, missing, changed, deleted, blocked)
+    steps = _step_seconds(pipeline)
+    return Loaded(
+        load_id, monotonic() - started, steps, pipeline.default_schema, by_name, missing, changed, deleted, blocked
+    )
+
+
+def _step_seconds(pipeline: dlt.Pipeline) -> dict[str, float]:
+    steps = pipeline.last_trace.steps if pipeline.last_trace else ()
+    return {
+        one.step: (one.finished_at - one.started_at).total_seconds()
+        for one in steps
+        if one.finished_at and one.step in _STEPS
+    }
 
 
 def _clear_checkpoints(fetched: Sequence[Fetched]) -> None:

@@ -101,9 +101,16 @@ def materialization_metadata(
         "bytes": fetched.traffic.bytes,
         "fetch_seconds": round(fetched.seconds, 3),
         "load_seconds": round(loaded.seconds, 3),
+        "stage_seconds": _stages(fetched, loaded),
         "load_id": dg.MetadataValue.text(loaded.load_id),
         **_undeclared_columns(resource, table.columns),
     }
+
+
+def _stages(fetched: "Fetched", loaded: "Loaded") -> dict[str, float]:
+    """Return where the time went: of this listing's threads, and of the steps in which dlt loaded all listings."""
+    stages = [*fetched.traffic.seconds.items(), *loaded.steps.items()]
+    return {name: round(seconds, 3) for name, seconds in stages}
 
 
 def _since(fetched: "Fetched", resource: Resource) -> dict[str, str]:

@@ -23,7 +23,7 @@ from crm_assets.cli.dev import AUTOMATION_OFF
 from crm_assets.orchestration.run_history import last_loads
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import COMMAND, RESOURCES, SMALL, Command, an_account
+from crm_assets_tests.conftest import COMMAND, RESOURCES, SMALL, Command, an_account, history_in
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_an_interrupted_sync_ends_promptly_says_so_and_leaves_the_warehouse_as_i
     assert "Cancelled" in said
     assert not (tmp_path / "data" / "warehouse.duckdb").exists()
     assert not list((tmp_path / "data" / "runs").iterdir())
-    with dg.DagsterInstance.from_config(settings["DAGSTER_HOME"]) as instance:
+    with history_in(settings["DAGSTER_HOME"]) as instance:
         assert instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])) == 1
         endings = {load.ending for load in last_loads(instance, an_account()).values()}
         assert endings == {"unknown"}  # who ended it needs no message
