@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -109,6 +110,8 @@ def unlimited(config: Any) -> Any:
     return {**config, "client": client}
 
 
+WRITER = ThreadPoolExecutor(1)
+"""What converts and writes the records of a listing that a test reads by itself."""
 V1: Any = find_config("v1", ROOT)[0]
 """The configuration of the API v1."""
 IMPATIENT = impatient(V1)

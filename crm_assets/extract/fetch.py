@@ -1,6 +1,7 @@
 """Read every selected resource to its end, all at the same time."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -88,6 +89,7 @@ def fetch(
     # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
     pa.set_memory_pool(pa.system_memory_pool())
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+    writer = ThreadPoolExecutor(1, thread_name_prefix="fetch-write")
     families = _families(account, resources, starts)
     listed = [*resources, *_unloaded_parents(account, resources)]
     kept_as = {one.name: _kept_as(account, resources, one) for one in listed}
@@ -96,7 +98,9 @@ def fetch(
             ListingReader(
                 with_start(one, _value(starts.get(one.name))),
                 connection,
-                _options(account, one, kept_as[one.name], connection, directory, families, starts.get(one.name)),
+                _options(
+                    account, one, kept_as[one.name], connection, writer, directory, families, starts.get(one.name)
+                ),
                 outcomes.put,
             ),
             outcomes,
@@ -113,6 +117,8 @@ def fetch(
         for thread in threads:
             thread.join(max(0.0, deadline - monotonic()))
         raise
+    finally:
+        writer.shutdown(wait=False)
     return _only(resources, listings)
 
 
@@ -121,6 +127,7 @@ def _options(
     resource: Resource,
     kept_as: str,
     connection: Connection,
+    writer: Executor,
     directory: Path,
     families: Mapping[str, ParentRecords],
     start: Start | None,
@@ -134,7 +141,9 @@ def _options(
     if start and start.value is not None and incremental and "endpoints" in incremental:
         whole = with_start(resource), CheckpointStore(path, connection.source_id, settings.resume_within)
     since = str(start) if start else None
-    return ReadOptions(directory, store, settings.new_columns, parents, families.get(resource.name), since, whole)
+    return ReadOptions(
+        writer, directory, store, settings.new_columns, parents, families.get(resource.name), since, whole
+    )
 
 
 def _value(start: Start | None) -> Any:

@@ -1,6 +1,7 @@
 """Read one listing to its end, page by page or parent by parent, so that it can be resumed wherever it breaks off."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore, Position
 from crm_assets.extract.children import read_families
 from crm_assets.extract.connection import Connection, Traffic
 from crm_assets.extract.incremental import is_refusal
+from crm_assets.extract.one_behind import OneBehind
 from crm_assets.extract.pages import read_pages
 from crm_assets.extract.paginators import NextRequest, is_resumable, paginator_of
 from crm_assets.extract.parents import DoneParents, ParentRecords
@@ -32,6 +34,8 @@ class ReadOptions:
     """How a listing is read.
 
     Args:
+        writer: what converts the records and writes them; of one thread for all listings, which else would stand in
+            each other's way.
         directory: where its files go if it has one page and so cannot be resumed.
         checkpoints: where they go otherwise.
         new_columns: how many undeclared fields get a column each.
@@ -41,6 +45,7 @@ class ReadOptions:
         whole: what is listed instead if other endpoints say what is new, and one of them fails; and where it is kept.
     """
 
+    writer: Executor
     directory: Path
     checkpoints: CheckpointStore
     new_columns: int = 200
@@ -184,29 +189,34 @@ class ListingReader:
         parts = _Parts(self, self._connection, folder, position, self._options.parents)
         batch = _Batch(self.traffic)
 
-        def write() -> None:
-            for first in range(0, len(batch.records) or 1, BATCH_RECORDS):
-                spool.add(batch.records[first : first + BATCH_RECORDS])
+        def write(records: list[Any], reached: Position | None, count: int) -> None:
+            for first in range(0, len(records) or 1, BATCH_RECORDS):
+                spool.add(records[first : first + BATCH_RECORDS])
+            if reached and self.resource.has_pages:
+                self.checkpoints.save(folder, started, reached, count, spool.state())
+
+        def hand_over() -> None:
             if children:
                 children.add(batch.records)
-            if (reached := parts.position()) and self.resource.has_pages:
+            if reached := parts.position():
                 reached = replace(reached, parents_bytes=children.bytes if children else 0)
-                self.checkpoints.save(folder, started, reached, self.records, spool.state())
+            writer.do(write, batch.records, reached, self.records)
             batch.empty()
 
-        try:
-            for records in parts:
-                self.records += len(records)
-                batch.records += records
-                if batch.is_due():
-                    write()
-        except OSError:
-            raise
-        except Exception:
-            if batch.records:
-                write()
-            raise
-        write()
+        with OneBehind(self._options.writer) as writer:
+            try:
+                for records in parts:
+                    self.records += len(records)
+                    batch.records += records
+                    if batch.is_due():
+                        hand_over()
+            except OSError:
+                raise
+            except Exception:
+                if batch.records:
+                    hand_over()
+                raise
+            hand_over()
         return spool.complete(parts.total)
 
 

@@ -23,7 +23,7 @@ from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import RESOURCES, Materialize, Warehouse, connection_to, failure_of
+from crm_assets_tests.conftest import RESOURCES, WRITER, Materialize, Warehouse, connection_to, failure_of
 from crm_assets_tests.trickling import trickling
 
 
@@ -78,7 +78,7 @@ def read(tmp_path: Path) -> Read:
 
     def attempt(url: str, resource: Resource = RESOURCES["notes"], **limits: Any) -> Spooled:
         connection = replace(connection_to(url, "me@example.com", "s3cr3t"), **limits)
-        options = ReadOptions(tmp_path, CheckpointStore(tmp_path / "checkpoints", connection.source_id, 0.0))
+        options = ReadOptions(WRITER, tmp_path, CheckpointStore(tmp_path / "checkpoints", connection.source_id, 0.0))
         try:
             return ListingReader(resource, connection, options, print).read()
         except Exception as error:

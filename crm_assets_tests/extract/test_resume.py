@@ -28,6 +28,7 @@ from crm_assets_tests.conftest import (
     EMAIL,
     RESOURCES,
     SMALL,
+    WRITER,
     Command,
     Materialize,
     Warehouse,
@@ -51,7 +52,7 @@ class Reading:
         """Make one attempt."""
         connection = replace(self.connection, **changes)
         checkpoints = CheckpointStore(self.directory / "crm.contacts", connection.source_id, within)
-        options = ReadOptions(self.directory, checkpoints)
+        options = ReadOptions(WRITER, self.directory, checkpoints)
         self.reader = ListingReader(RESOURCES["contacts"], connection, options, self.said.append)
         return self.reader.read()
 
