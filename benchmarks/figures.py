@@ -1,7 +1,7 @@
 """From samples to figures: medians, ratios, and whether the goals hold. Nothing here measures anything."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
@@ -26,6 +26,7 @@ class Figure:
         landed: seconds from the start of the run to the last table landed; of ours.
         bookkeeping: share of checks and Dagster's bookkeeping in `seconds`; of ours.
         checks: how many results of checks a run recorded; of ours.
+        stages: seconds of each stage of a run; of ours.
         problem: why there is no figure, if a run failed or lost records.
     """
 
@@ -37,6 +38,7 @@ class Figure:
     landed: float | None = None
     bookkeeping: float | None = None
     checks: int = 0
+    stages: Mapping[str, float] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -65,6 +67,10 @@ def _figure(samples: list[Sample]) -> Figure:
         landed=median(timeline.landed for timeline in times) if times else None,
         bookkeeping=median(timeline.bookkeeping / seconds for timeline, seconds in timed) if timed else None,
         checks=min((timeline.checks for timeline in times), default=0),
+        stages={
+            stage: median(timeline.stages.get(stage, 0.0) for timeline in times)
+            for stage in dict.fromkeys(stage for timeline in times for stage in timeline.stages)
+        },
         problem=next((sample.problem for sample in samples if sample.problem), None),
     )
 

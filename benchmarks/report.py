@@ -9,6 +9,17 @@ from benchmarks.figures import LATENCIES, Figure, Figures, Goal, goals_of, memor
 from benchmarks.peers import PEERS
 
 MEGA = 1e6
+STAGES = {
+    "pausing": "keeping to a limit, waiting for a retry",
+    "waiting": "waiting for the network",
+    "parsing": "parsing JSON",
+    "converting": "making columns of records",
+    "spooling": "writing them to disk",
+    "extract": "dlt's extract",
+    "normalize": "dlt's normalize",
+    "load": "dlt's load",
+}
+"""The stages of `stage_seconds` in words."""
 
 
 def machine() -> str:
@@ -81,15 +92,21 @@ def results(figures: Figures, left_out: Mapping[str, str], work: str, rounds: in
             [
                 ["whole process", *(_seconds(figure) for _, figure in ours)],
                 ["start of the run to the last table landed", *(_landed(figure) for _, figure in ours)],
+                *(
+                    [f"- {text}", *(_stage(figure, stage) for _, figure in ours)]
+                    for stage, text in STAGES.items()
+                    if any(figure and stage in figure.stages for _, figure in ours)
+                ),
                 ["checks and Dagster's bookkeeping", *(_bookkeeping(figure) for _, figure in ours)],
             ],
         ),
         "",
         "Bookkeeping is the time from the first event of the run to the start of its first step, and from the last "
-        "table landed to the end of the process. What is in neither of the last two rows is the start: Python, "
-        "imports, and Dagster's history being opened.",
+        "table landed to the end of the process. What is in neither of the two is the start: Python, imports, and "
+        "Dagster's history being opened. The stages of reading are of eleven threads together, in which each also "
+        "waits for the others; what is not listed between reading and landing is the comparison with the tables.",
         "",
-        "`python -m benchmarks.memory` measures a million contacts.",
+        "`python -m benchmarks.growth` measures a million contacts, and how the cost grows.",
         "",
         "## Versions",
         "",
@@ -158,6 +175,10 @@ def _seconds(figure: Figure | None) -> str:
 
 def _landed(figure: Figure | None) -> str:
     return f"{figure.landed:.1f} s" if figure and figure.landed is not None else ""
+
+
+def _stage(figure: Figure | None, stage: str) -> str:
+    return f"{figure.stages[stage]:.1f} s" if figure and stage in figure.stages else ""
 
 
 def _bookkeeping(figure: Figure | None) -> str:

@@ -1,14 +1,18 @@
 """Where the time of a run of ours went, as Dagster's history and dlt's own record of the loads tell it."""
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+from typing import Any, Final
 
 import dagster as dg
 import duckdb
 
 from benchmarks.landed import SCHEMA
+
+LOAD_STEPS: Final = ("extract", "normalize", "load")
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,14 @@ class Timeline:
             step, and from the last table landed to the end of the process. Importing it and opening the history are
             not in it.
         checks: how many results of checks were recorded.
+        stages: seconds of each stage of the work, as the materializations tell them: those of the threads that read
+            the listings, all together, and the steps of dlt's load.
     """
 
     landed: float
     bookkeeping: float
     checks: int
+    stages: Mapping[str, float]
 
 
 def timeline_of(home: Path, database: Path, ended: float) -> Timeline:
@@ -46,10 +53,24 @@ def timeline_of(home: Path, database: Path, ended: float) -> Timeline:
         landed=landed - min(times[dg.DagsterEventType.RUN_START]),
         bookkeeping=min(times[dg.DagsterEventType.STEP_START]) - begun + ended - landed,
         checks=len(times[dg.DagsterEventType.ASSET_CHECK_EVALUATION]),
+        stages=_stages(events),
     )
 
 
 _KINDS = (dg.DagsterEventType.RUN_START, dg.DagsterEventType.STEP_START, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+
+
+def _stages(events: Iterable[dg.EventLogEntry]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for entry in events:
+        materialization = entry.asset_materialization
+        if materialization is None or "stage_seconds" not in materialization.metadata:
+            continue
+        seconds: Any = materialization.metadata["stage_seconds"].value
+        for stage, spent in seconds.items():
+            # The steps of the load are of all tables, and each of them tells them.
+            found[stage] = spent if stage in LOAD_STEPS else found.get(stage, 0.0) + spent
+    return found
 
 
 def _last_load(database: Path) -> float:

@@ -26,7 +26,7 @@ def sample(peer: str, seconds: float, **more: object) -> Sample:
 
 def of_all(ours: float = 3.0, landed: float = 2.0) -> list[Sample]:
     """Return samples of a floor, two peers and ours at each latency, fresh and again."""
-    timeline = Timeline(landed=landed, bookkeeping=ours / 4, checks=115)
+    timeline = Timeline(landed=landed, bookkeeping=ours / 4, checks=115, stages={"parsing": ours / 8})
     return [
         sample(peer, seconds, latency=latency, again=again, timeline=timeline if peer == "ours" else None)
         for latency in LATENCIES
@@ -126,7 +126,7 @@ def test_tables_must_have_each_record_once_with_its_values(tmp_path: Path, rows:
     [
         ("benchmarks.children", ["--parents", "40", "--latency", "0.001"], "With 50 a second: "),
         ("benchmarks.agilecrm", ["--contacts", "20", "--latency", "0.001"], "At 50 a second: "),
-        ("benchmarks.memory", ["--contacts", "2000"], "Ratio of the memory before the load, "),
+        ("benchmarks.growth", ["--contacts", "200", "--rows", "2000", "--accounts", "2"], "| 2 accounts of "),
     ],
 )
 def test_a_benchmark_runs(module: str, arguments: list[str], said: str) -> None:

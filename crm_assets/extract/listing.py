@@ -22,7 +22,7 @@ from crm_assets.extract.spool import ListingSpool, Spooled
 from crm_assets.models.columns import column_name
 from crm_assets.text import counted
 
-BATCH_RECORDS = 1_000
+BATCH_RECORDS = 500
 BATCH_BYTES = 4 << 20
 BATCH_SECONDS = 1.0
 """After so many records, bytes or seconds, what was read goes to disk."""

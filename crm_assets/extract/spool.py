@@ -22,7 +22,7 @@ from crm_assets.models.kinds import Kind, holds, least_type
 from crm_assets.models.values import DataTypeName
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
-_TABLE_BYTES = 32 << 20
+_TABLE_BYTES = 8 << 20
 COUNT = "count"
 """The field in which the CRM says, on the first record of some listings, how many there are."""
 _CHANGED = "updated_time"

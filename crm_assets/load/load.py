@@ -56,7 +56,6 @@ REJECTED_HINTS: TTableSchemaColumns = {
 
 _STEPS = ("extract", "normalize", "load")
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
-_DLT_CONFIG = {"normalize.parquet_normalizer.add_dlt_load_id": True}
 _REPLACED: Mapping[WriteDisposition, str | None] = {"merge": None, "append": "1 = 0", "replace": "1 = 1"}
 """SQL condition of the rows in whose place a listing's rows come; None for those of the same key."""
 
@@ -141,7 +140,7 @@ def load(
             if disposition == "merge" and (table := before.get(listing.resource))
             if (rows := table.unchanged(client, listing.tables(), listing.schema)) is not None
         }
-        with _only_what_is_news(), dlt.config.values(_DLT_CONFIG):
+        with _only_what_is_news(), dlt.config.values(_dlt_config(client)):
             records = [
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
@@ -188,6 +187,14 @@ def load(
     return Loaded(
         load_id, monotonic() - started, steps, pipeline.default_schema, by_name, missing, changed, deleted, blocked
     )
+
+
+def _dlt_config(client: SqlClientBase[Any]) -> dict[str, Any]:
+    """Return the settings of dlt with which it loads."""
+    config: dict[str, Any] = {"normalize.parquet_normalizer.add_dlt_load_id": True}
+    if client.capabilities.sqlglot_dialect == "duckdb":
+        config["load.workers"] = 1  # a statement of DuckDB's has all its threads already, and needs memory of its own
+    return config
 
 
 def _step_seconds(pipeline: dlt.Pipeline) -> dict[str, float]:
