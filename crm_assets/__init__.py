@@ -3,8 +3,12 @@
 `CrmComponent` mounts an account by YAML; `build_defs(resolve_account("acme"))` does the same in Python.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Arrow reads it when it is imported. Its own allocator keeps what each thread of a fetch gave back.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 if TYPE_CHECKING:
     from crm_assets.account import Account, resolve_account

@@ -10,13 +10,12 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.errors import Cancelled, CrmAssetsError, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.heaps import share_heaps
 from crm_assets.extract.incremental import Start, with_start
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.parents import ParentRecords
@@ -86,8 +85,7 @@ def fetch(
         listener: told about progress.
         starts: where the listing of a resource begins, by its name; what is not in it is listed whole.
     """
-    # Arrow's own allocator keeps what each thread gave back: a third more memory for the whole process.
-    pa.set_memory_pool(pa.system_memory_pool())
+    share_heaps()
     outcomes: SimpleQueue[_Outcome] = SimpleQueue()
     writer = ThreadPoolExecutor(1, thread_name_prefix="fetch-write")
     families = _families(account, resources, starts)
