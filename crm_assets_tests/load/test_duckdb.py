@@ -1,5 +1,6 @@
 """The DuckDB file has one writer at a time."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,13 @@ def test_while_it_is_held_no_other_process_can_take_it(tmp_path: Path) -> None:
     with held(path, memory_limit="1GB", lock_timeout=0, log=print):
         other = subprocess.run([sys.executable, "-c", HOLD, str(path)], capture_output=True, text=True, check=False)
     assert "Could not set lock" in other.stderr
+
+
+@pytest.mark.parametrize(("memory_limit", "threads"), [("100MB", 1), ("249 MB", 1), ("0.25GB", 2), ("1TiB", None)])
+def test_the_memory_limit_allows_so_many_threads(tmp_path: Path, memory_limit: str, threads: int | None) -> None:
+    with held(tmp_path / "w.duckdb", memory_limit=memory_limit, lock_timeout=0, log=print) as connection:
+        expected = min(threads or 1_000, os.cpu_count() or 1)
+        assert connection.execute("SELECT current_setting('threads')").fetchall() == [(expected,)]
 
 
 def test_the_memory_limit_holds_for_every_connection_of_the_process(tmp_path: Path) -> None:

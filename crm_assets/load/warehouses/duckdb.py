@@ -1,5 +1,6 @@
 """The DuckDB file has one writer at a time: wait for it, hold it, or say who has it."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +9,15 @@ from threading import Event
 from time import monotonic
 
 import duckdb
+from pydantic import ByteSize, TypeAdapter
 
 from crm_assets.errors import SettingError, WarehouseError, WarehouseLocked
 
 _AGAIN = 0.5
 _BLOCK_SIZE = 64 << 10
 """Bytes. A load that changes little rewrites few blocks; with DuckDB's 256 KB, small tables are mostly air."""
+_THREAD_MEMORY = 125_000_000
+"""Bytes that DuckDB's guide to its performance wants for each thread at least; with less, a load can fail."""
 _ONE_BLOCK_SIZE = "v1.0."
 """The version that reads files of DuckDB's own block size alone."""
 _HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
@@ -29,7 +33,7 @@ def held(
 
     Args:
         path: the file; it and its folder are made if they do not exist.
-        memory_limit: what DuckDB may use, e.g. `1GB`.
+        memory_limit: what DuckDB may use, e.g. `1GB`; each 125 MB of it allow one thread.
         lock_timeout: seconds to wait for another process to close the file.
         log: told once when the waiting begins.
         storage_version: the oldest DuckDB that can open the file, if it is made now: `v1.0.0`, or `latest`.
@@ -100,3 +104,5 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection, memory_limit: str) -> N
         connection.execute("SET GLOBAL memory_limit = ?", [memory_limit])
     except duckdb.Error as error:
         raise SettingError(f"warehouse.memory_limit (WAREHOUSE__MEMORY_LIMIT) is {memory_limit!r}: {error}") from None
+    allowed = TypeAdapter(ByteSize).validate_python(memory_limit) // _THREAD_MEMORY
+    connection.execute("SET GLOBAL threads = ?", [max(1, min(os.cpu_count() or 1, allowed))])
