@@ -1,6 +1,6 @@
 """The API as a server that is never what a peer waits for: each page is bytes before the first request.
 
-    python -m benchmarks.server FOLDER [--records 37500] [--latency 0 --latency 0.02]
+    python -m benchmarks.server FOLDER [--records 37500] [--contacts 20000] [--latency 0 --latency 0.02]
 
 Writes into FOLDER what the API's guide says (api.json) and what must land (expected.json), listens once for each
 latency, prints what it serves as one line of JSON, and serves until its standard input ends.
@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from benchmarks.work import API_KEY, EMAIL, RECORDS, crm_of, described, expected, pages_of
+from benchmarks.work import API_KEY, EMAIL, RECORDS, counts_of, crm_of, described, expected, pages_of
 
 LIMIT: Final = "100"
 """Records per page; no other number is served."""
@@ -100,9 +100,10 @@ async def serve(pages: dict[tuple[str, str], bytes], latencies: Sequence[float])
 
 
 @contextmanager
-def served(folder: Path, records: int, latencies: Sequence[float]) -> Iterator[Served]:
-    """Run the server in a process of its own while the block lasts."""
+def served(folder: Path, records: int, latencies: Sequence[float], *, contacts: int | None = None) -> Iterator[Served]:
+    """Run the server in a process of its own while the block lasts; see `counts_of`."""
     options = [f"--latency={latency}" for latency in latencies]
+    options += [] if contacts is None else [f"--contacts={contacts}"]
     command = [sys.executable, "-m", "benchmarks.server", str(folder), f"--records={records}", *options]
     with Popen(command, stdin=PIPE, stdout=PIPE) as process:
         assert process.stdin
@@ -117,9 +118,10 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--contacts", type=int)
     parser.add_argument("--latency", type=float, action="append")
     given = parser.parse_args()
-    crm = crm_of(given.records)
+    crm = crm_of(counts_of(given.records, given.contacts))
     pages = {(path, cursor): _response("200 OK", body) for path, cursor, body in pages_of(crm)}
     (given.folder / "api.json").write_bytes(orjson.dumps(described()))
     (given.folder / "expected.json").write_bytes(orjson.dumps(expected(crm)))

@@ -27,9 +27,13 @@ RECORDS: Final = sum(COUNTS.values())
 _WORDS: Final = re.compile(r"[A-Za-z]{3}")
 
 
-def counts_of(records: int) -> dict[str, int]:
-    """Return about so many records in all, in the proportions of `COUNTS`; at least one of each resource."""
-    return {resource: max(1, count * records // RECORDS) for resource, count in COUNTS.items()}
+def counts_of(records: int, contacts: int | None = None) -> dict[str, int]:
+    """Return how many records there are of each resource: about `records` in all, in the proportions of `COUNTS`.
+
+    At least one of each; and `contacts` of these, if it is given.
+    """
+    counts = {resource: max(1, count * records // RECORDS) for resource, count in COUNTS.items()}
+    return counts if contacts is None else counts | {"contacts": contacts}
 
 
 def pages_of(crm: SandboxCrm) -> Iterator[tuple[str, str, bytes]]:
@@ -46,9 +50,9 @@ def pages_of(crm: SandboxCrm) -> Iterator[tuple[str, str, bytes]]:
                 break
 
 
-def crm_of(records: int) -> SandboxCrm:
-    """Return a CRM with about so many records in all."""
-    return SandboxCrm(World(DEFAULT_SEED, counts_of(records)))
+def crm_of(counts: Mapping[str, int]) -> SandboxCrm:
+    """Return a CRM with so many records of each resource."""
+    return SandboxCrm(World(DEFAULT_SEED, counts))
 
 
 def described() -> dict[str, Any]:
