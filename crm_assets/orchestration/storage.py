@@ -68,11 +68,15 @@ class EventLog(SqliteEventLogStorage):
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
             with super().run_connection(shard):  # makes the file if there is none
-                self._engines[shard] = create_engine(
+                engine = create_engine(
                     self.conn_string_for_shard(shard),
                     poolclass=StaticPool,
                     connect_args={"timeout": _TIMEOUT, "check_same_thread": False},
                 )
+            with engine.connect() as connection:
+                # With a write-ahead log, a crash of the machine can lose the last events, and nothing can harm a file.
+                connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+            self._engines[shard] = engine
             if len(self._engines) > _OPEN:
                 _, oldest = self._engines.popitem(last=False)
                 oldest.dispose()
