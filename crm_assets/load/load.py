@@ -56,6 +56,7 @@ REJECTED_HINTS: TTableSchemaColumns = {
 
 _STEPS = ("extract", "normalize", "load")
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
+_NONE = pa.array([False])
 _REPLACED: Mapping[WriteDisposition, str | None] = {"merge": None, "append": "1 = 0", "replace": "1 = 1"}
 """SQL condition of the rows in whose place a listing's rows come; None for those of the same key."""
 
@@ -145,9 +146,11 @@ def load(
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
             ]
+            nothing_new = _with_nothing_new(pipeline, newest, columns, unchanged)
             rows = [
                 _rows(client, listing, disposition, columns[listing.resource], unchanged.get(listing.resource))
                 for listing, disposition in loads
+                if listing.resource not in nothing_new
             ]
             source = _source(account, client, rows, loads, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
@@ -329,6 +332,28 @@ def _rows(
     }
     # Not in the write disposition, where a value that is None would leave what an earlier load said.
     return rows.apply_hints(additional_table_hints=hints)
+
+
+def _with_nothing_new(
+    pipeline: dlt.Pipeline,
+    listings: Sequence[Spooled],
+    columns: Mapping[str, Collection[str]],
+    unchanged: Mapping[str, pa.BooleanArray],
+) -> set[str]:
+    """Return the resources whose tables have all rows and all columns of their listings already, as dlt knows too."""
+    whole = [one for one in listings if one.rows and pc.all(unchanged.get(one.resource, _NONE)).as_py()]
+    if not whole:
+        return set()
+    pipeline.sync_destination()
+    if not pipeline.default_schema_name:
+        return set()
+    known = pipeline.default_schema.tables
+    return {
+        one.resource
+        for one in whole
+        if one.resource in known
+        and {*one.schema.names, *deletion_hints()} <= known[one.resource]["columns"].keys() & {*columns[one.resource]}
+    }
 
 
 def _without(tables: Iterator[pa.Table], left_out: pa.BooleanArray) -> Iterator[pa.Table]:
