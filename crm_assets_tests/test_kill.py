@@ -97,6 +97,8 @@ def test_after_a_kill_each_table_is_as_before_or_as_listed_and_the_next_run_puts
             return Run(home, environment, LOADED, partial(account_of, api))
 
         assert started().outcome().success
+        contact = next(sandbox.crm.records("contacts"))
+        sandbox.crm.update("contacts", contact["id"], star_value=(contact["star_value"] or 0) + 1)
         deals = list(sandbox.crm.records("deals"))
         sandbox.crm.update("deals", deals[attempt]["id"], name="Changed before the kill")
         sandbox.crm.delete("deals", deals[-1]["id"])
