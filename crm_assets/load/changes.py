@@ -15,7 +15,7 @@ from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 
 _OF_THE_LOAD = (LOAD_ID, MISSING_SINCE, DELETED_AT)
 """Columns that say something of the load, not of the record."""
-_PLACE, _LISTING, _LISTED = "_dlt_place", "_listing", "_listed"
+_PLACE, _LISTING = "_dlt_place", "_listing"
 
 Client = SqlClientBase[Any]
 
@@ -47,8 +47,8 @@ class RowsBefore:
     def unchanged(self, client: Client, tables: Iterable[pa.Table], schema: pa.Schema) -> pa.BooleanArray | None:
         """Return of each row of `tables` whether it is there, listed and with the same values.
 
-        None where the warehouse cannot look at what is not in it yet. The rows that are not among `tables` are
-        remembered, for `mark_unchanged`: in the usual case much fewer than the others.
+        None where the warehouse cannot look at what is not in it yet. The keys of those rows are remembered, for
+        `mark_unchanged`.
 
         Args:
             client: a connection to the warehouse.
@@ -62,37 +62,29 @@ class RowsBefore:
         escaped = {name: client.escape_column_name(name) for name in {*names, *self.columns}}
         sent = ", ".join(escaped[name] if name in names else "NULL" for name in self.columns)
         new = [f"{escaped[name]} IS NULL" for name in sorted(names - set(self.columns) - set(_OF_THE_LOAD))]
-        key, before, unlisted = key_sql(client, self.key), _before(client, self.table), _unlisted(client, self.table)
-        sent_hash = f"CASE WHEN {' AND '.join(new) or 'TRUE'} THEN hash({sent}) END AS sent_hash"
+        key = key_sql(client, self.key)
+        same_columns = " AND ".join(new) or "TRUE"
+        listed = f"SELECT {_PLACE}, {key}, hash({sent}) AS sent_hash FROM {_LISTING} WHERE {same_columns}"
         numbered = _Numbered(tables)
         reader = pa.RecordBatchReader.from_batches(schema.append(pa.field(_PLACE, pa.int64())), numbered.batches())
         connection.register(_LISTING, reader)
         try:
             client.execute_sql(
-                f"CREATE TEMPORARY TABLE {_LISTED} AS SELECT {_PLACE}, {key}, {sent_hash} FROM {_LISTING}"
+                f"CREATE TEMPORARY TABLE {_unchanged(client, self.table)} AS SELECT {_PLACE}, {key}"
+                f" FROM ({listed}) JOIN {_before(client, self.table)} USING ({key})"
+                " WHERE sent_hash = row_hash AND NOT was_missing"
             )
         finally:
             connection.unregister(_LISTING)
-        same = f"{_LISTED} JOIN {before} USING ({key}) WHERE sent_hash = row_hash AND NOT was_missing"
-        places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {same}"))[_PLACE]
-        client.execute_sql(
-            f"CREATE TEMPORARY TABLE {unlisted} AS SELECT {key} FROM {before} ANTI JOIN {_LISTED} USING ({key})"
-        )
-        client.execute_sql(f"DROP TABLE {_LISTED}")
+        places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}"))[_PLACE]
         return pc.is_in(pa.arange(0, numbered.rows), places)
 
     def mark_unchanged(self, client: Client, load_id: str) -> None:
-        """Let the rows that were `unchanged` say that the load `load_id` brought them, as the others do by now."""
+        """Let the rows that were `unchanged` say that the load `load_id` brought them."""
         name, load = client.make_qualified_table_name(self.table), client.escape_column_name(LOAD_ID)
-        key, unlisted = key_sql(client, self.key), _unlisted(client, self.table)
-        living = f"{client.escape_column_name(DELETED_AT)} IS NULL"
-        client.execute_sql(
-            f"UPDATE {name} SET {load} = %s"
-            f" WHERE {load} <> %s AND {living} AND ({key}) NOT IN (SELECT {key} FROM {unlisted})",
-            load_id,
-            load_id,
-        )
-        client.execute_sql(f"DROP TABLE {unlisted}")
+        key, unchanged = key_sql(client, self.key), _unchanged(client, self.table)
+        client.execute_sql(f"UPDATE {name} SET {load} = %s WHERE ({key}) IN (SELECT {key} FROM {unchanged})", load_id)
+        client.execute_sql(f"DROP TABLE {unchanged}")
 
     def count_changed(self, client: Client, load_id: str, columns: Collection[str]) -> int:
         """Return how many of them the load `load_id` changed; the table has `columns` now."""
@@ -126,5 +118,5 @@ def _before(client: Client, table: str) -> str:
     return client.escape_column_name(f"_before_{table}")
 
 
-def _unlisted(client: Client, table: str) -> str:
-    return client.escape_column_name(f"_unlisted_{table}")
+def _unchanged(client: Client, table: str) -> str:
+    return client.escape_column_name(f"_unchanged_{table}")

@@ -56,7 +56,6 @@ REJECTED_HINTS: TTableSchemaColumns = {
 
 _STEPS = ("extract", "normalize", "load")
 _QUOTED_FILE = re.compile(r'file "(?P<path>[^"]+)"')
-_NONE = pa.array([False])
 _REPLACED: Mapping[WriteDisposition, str | None] = {"merge": None, "append": "1 = 0", "replace": "1 = 1"}
 """SQL condition of the rows in whose place a listing's rows come; None for those of the same key."""
 
@@ -146,7 +145,7 @@ def load(
                 _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
                 for one, listing in zip(fetched, newest, strict=True)
             ]
-            nothing_new = _with_nothing_new(pipeline, newest, columns, unchanged)
+            nothing_new = _with_nothing_new(pipeline, newest, unchanged)
             rows = [
                 _rows(client, listing, disposition, columns[listing.resource], unchanged.get(listing.resource))
                 for listing, disposition in loads
@@ -335,13 +334,15 @@ def _rows(
 
 
 def _with_nothing_new(
-    pipeline: dlt.Pipeline,
-    listings: Sequence[Spooled],
-    columns: Mapping[str, Collection[str]],
-    unchanged: Mapping[str, pa.BooleanArray],
+    pipeline: dlt.Pipeline, listings: Sequence[Spooled], unchanged: Mapping[str, pa.BooleanArray]
 ) -> set[str]:
-    """Return the resources whose tables have all rows and all columns of their listings already, as dlt knows too."""
-    whole = [one for one in listings if one.rows and pc.all(unchanged.get(one.resource, _NONE)).as_py()]
+    """Return the resources whose tables have all rows of their listings already, and all columns, as far as dlt knows.
+
+    The preflight has seen to it that dlt knows of no column that is not there.
+    """
+    whole = [
+        one for one in listings if one.rows and one.resource in unchanged and pc.all(unchanged[one.resource]).as_py()
+    ]
     if not whole:
         return set()
     pipeline.sync_destination()
@@ -351,8 +352,7 @@ def _with_nothing_new(
     return {
         one.resource
         for one in whole
-        if one.resource in known
-        and {*one.schema.names, *deletion_hints()} <= known[one.resource]["columns"].keys() & {*columns[one.resource]}
+        if one.resource in known and {*one.schema.names, *deletion_hints()} <= known[one.resource]["columns"].keys()
     }
 
 

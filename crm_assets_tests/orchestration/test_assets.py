@@ -516,3 +516,11 @@ def test_a_field_that_is_declared_later_with_the_type_that_it_has_loads_at_once(
     sandbox.crm.update("deals", record_id, customTier="silver")
     assert materialize(["deals"], account=with_tier(Text)).success
     assert warehouse.query(f"SELECT custom_tier FROM crm.deals WHERE id = {record_id}") == [("silver",)]
+
+
+def test_a_field_that_is_declared_later_and_has_no_value_yet_gets_its_column_although_no_row_changed(
+    materialize: Materialize, warehouse: Warehouse
+) -> None:
+    assert materialize(["deals"]).success
+    assert materialize(["deals"], account=with_tier(Text)).success
+    assert warehouse.columns("deals")["custom_tier"] == "VARCHAR"
