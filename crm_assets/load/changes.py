@@ -11,6 +11,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.load.fingerprints import row_hash
 from crm_assets.load.key_sql import key_sql
+from crm_assets.load.warehouses.duckdb import make_room_for_update
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 
 _OF_THE_LOAD = (LOAD_ID, MISSING_SINCE, DELETED_AT)
@@ -77,12 +78,14 @@ class RowsBefore:
         finally:
             connection.unregister(_LISTING)
         places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}"))[_PLACE]
-        return pc.is_in(pa.arange(0, numbered.rows), places)
+        return pc.inverse_permutation(places, max_index=numbered.rows - 1).is_valid().combine_chunks()
 
     def mark_unchanged(self, client: Client, load_id: str) -> None:
         """Let the rows that were `unchanged` say that the load `load_id` brought them."""
         name, load = client.make_qualified_table_name(self.table), client.escape_column_name(LOAD_ID)
         key, unchanged = key_sql(client, self.key), _unchanged(client, self.table)
+        rows = client.execute_sql(f"SELECT count(*) FROM {unchanged}") or [(0,)]
+        make_room_for_update(client.native_connection, rows[0][0])
         client.execute_sql(f"UPDATE {name} SET {load} = %s WHERE ({key}) IN (SELECT {key} FROM {unchanged})", load_id)
         client.execute_sql(f"DROP TABLE {unchanged}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crm_assets.errors import SettingError, WarehouseError, WarehouseLocked
-from crm_assets.load.warehouses.duckdb import held
+from crm_assets.load.warehouses.duckdb import held, make_room_for_update
 
 HOLD = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
 
@@ -114,3 +114,14 @@ def test_a_memory_limit_that_duckdb_does_not_take_names_the_setting(tmp_path: Pa
         held(tmp_path / "w.duckdb", memory_limit="much", lock_timeout=0, log=print),
     ):
         pass
+
+
+def test_an_update_of_more_rows_than_the_memory_limit_has_room_for(tmp_path: Path) -> None:
+    rows = 4_000_000
+    with held(tmp_path / "w.duckdb", memory_limit="100MB", lock_timeout=0, log=print) as connection:
+        connection.execute(f"CREATE TABLE t AS SELECT range AS id, 'the first load' AS load FROM range({rows})")
+        connection.execute("BEGIN")
+        make_room_for_update(connection, rows)
+        connection.execute("UPDATE t SET load = 'the second load'")
+        connection.execute("COMMIT")
+        assert connection.execute("SELECT DISTINCT load FROM t").fetchall() == [("the second load",)]

@@ -82,7 +82,7 @@ def exclusive(
 
     Args:
         destination: any of dlt's.
-        memory_limit: what DuckDB may use, e.g. `1GB`.
+        memory_limit: what DuckDB may use, e.g. `300MB`.
         lock_timeout: seconds to wait for another process to close the file.
         log: told once when the waiting begins.
         storage_version: the oldest DuckDB that can open the file, if it is made now: `v1.0.0`, or `latest`.

@@ -18,6 +18,8 @@ _BLOCK_SIZE = 64 << 10
 """Bytes. A load that changes little rewrites few blocks; with DuckDB's 256 KB, small tables are mostly air."""
 _THREAD_MEMORY = 125_000_000
 """Bytes that DuckDB's guide to its performance wants for each thread at least; with less, a load can fail."""
+_UPDATED_ROW = 60
+"""Bytes for each row that an update of a text keeps in memory, and not on disk, until it is committed."""
 _ONE_BLOCK_SIZE = "v1.0."
 """The version that reads files of DuckDB's own block size alone."""
 _HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
@@ -33,7 +35,7 @@ def held(
 
     Args:
         path: the file; it and its folder are made if they do not exist.
-        memory_limit: what DuckDB may use, e.g. `1GB`; each 125 MB of it allow one thread.
+        memory_limit: what DuckDB may use, e.g. `300MB`; each 125 MB of it allow one thread.
         lock_timeout: seconds to wait for another process to close the file.
         log: told once when the waiting begins.
         storage_version: the oldest DuckDB that can open the file, if it is made now: `v1.0.0`, or `latest`.
@@ -52,6 +54,13 @@ def held(
         yield connection
     finally:
         connection.close()
+
+
+def make_room_for_update(connection: duckdb.DuckDBPyConnection, rows: int) -> None:
+    """Raise the memory limit by what an update of a text needs for so many rows: that much is never put on disk."""
+    limit = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0]
+    raised = TypeAdapter(ByteSize).validate_python(limit) + rows * _UPDATED_ROW
+    connection.execute("SET GLOBAL memory_limit = ?", [f"{raised}B"])
 
 
 def _create(path: Path, storage_version: str) -> None:
