@@ -1,6 +1,7 @@
 """The warehouse of an account, open for one run."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,16 @@ class OpenWarehouse:
         except DatabaseException as error:
             self.log(f"Tables of {self.sql.staging_dataset_name} could not be dropped; the next load will: {error}")
         return loaded
+
+    @contextmanager
+    def checkpointing(self) -> Iterator[None]:
+        """Write what DuckDB has in its log to its file while the block lasts: to close the file would do it, later."""
+        if self.file is None:
+            yield
+            return
+        with ThreadPoolExecutor(1, "checkpoint") as thread:
+            thread.submit(self.sql.native_connection.cursor().execute, "CHECKPOINT")  # what fails is tried at the end
+            yield
 
     def replace_snapshot(self) -> None:
         """Make the copy for readers anew, if the settings ask for one.

@@ -12,6 +12,7 @@ from crm_assets.apis.api import Resource
 from crm_assets.orchestration.checks import check_specs
 from crm_assets.orchestration.code_references import code_references
 from crm_assets.orchestration.freshness import freshness
+from crm_assets.orchestration.imports import keep_imports
 from crm_assets.orchestration.keys import api_asset_key, api_resource, asset_key, warehouse_resource
 from crm_assets.orchestration.metadata import address, declared_schema
 from crm_assets.orchestration.schedules import crons
@@ -47,6 +48,8 @@ def tables_asset(account: Account) -> dg.AssetsDefinition:
     )
     def sync(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Fetch all selected resources at once, load all complete listings together, check each table."""
+        if context.selected_asset_keys:  # after a run of checks alone DuckDB would complain of what is not collected
+            keep_imports()
         # Only in a run: a code location loads without pyarrow, DuckDB and dlt's rest_api.
         from crm_assets.orchestration import sync as step
 

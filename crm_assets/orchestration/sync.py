@@ -64,7 +64,8 @@ def sync(
                     yield from _materializations(context, opened, listings.complete)
                 problem = _problem(context, account, listings)
                 if not (problem and _is_retried(context, problem)):
-                    yield from evaluate(account, opened, context.selected_asset_check_keys, listings.failed)
+                    with opened.checkpointing():
+                        yield from evaluate(account, opened, context.selected_asset_check_keys, listings.failed)
                 if listings.complete:
                     _replace_snapshot(opened, listener, problem)
         if problem := _problem(context, account, listings):
