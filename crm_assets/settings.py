@@ -333,8 +333,8 @@ class WarehouseSettings(Settings):
     )
     memory_limit: Annotated[str, _matching(r"(?i)\d+(\.\d+)? ?[KMGT]i?B", "a size such as 512MB")] = Field(
         "300MB",
-        description="Memory that DuckDB may use during a load, one thread for each 125 MB of it, e.g. `1GB`. For a "
-        "table with many rows that did not change it takes 60 bytes more for each of them. DuckDB only.",
+        description="Memory that DuckDB may use during a load, one thread for each 125 MB of it, e.g. `1GB`. Where "
+        "over a million rows did not change it takes 60 bytes more for each of them. DuckDB only.",
     )
     storage_version: Annotated[str, _matching(r"v\d+\.\d+\.\d+|latest", "a version such as v1.0.0, or latest")] = Field(
         "v1.2.0",

@@ -57,10 +57,14 @@ def held(
 
 
 def make_room_for_update(connection: duckdb.DuckDBPyConnection, rows: int) -> None:
-    """Raise the memory limit by what an update of a text needs for so many rows: that much is never put on disk."""
-    limit = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0]
-    raised = TypeAdapter(ByteSize).validate_python(limit) + rows * _UPDATED_ROW
-    connection.execute("SET GLOBAL memory_limit = ?", [f"{raised}B"])
+    """Raise the memory limit by what an update of a text needs for so many rows, if that is over a quarter of it.
+
+    That much is never put on disk.
+    """
+    found = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0][0]
+    limit, needed = TypeAdapter(ByteSize).validate_python(found), rows * _UPDATED_ROW
+    if needed > limit // 4:
+        connection.execute("SET GLOBAL memory_limit = ?", [f"{limit + needed}B"])
 
 
 def _create(path: Path, storage_version: str) -> None:
