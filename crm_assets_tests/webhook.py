@@ -3,21 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
-from time import sleep
+from threading import Event, Thread
 from typing import Any
 
 import orjson
 
+_LONGEST = 60.0
+"""Seconds."""
+
 
 class Webhook(HTTPServer):
-    """Keeps the bodies that it took; answers with `status`, after `delay` seconds."""
+    """Keeps the bodies that it took; answers with `status`, as soon as `answers` is set."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.bodies: list[dict[str, str]] = []
         self.status = 200
-        self.delay = 0.0
+        self.answers = Event()
+        self.answers.set()
 
     @property
     def texts(self) -> list[str]:
@@ -40,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        sleep(self.server.delay)
+        self.server.answers.wait(_LONGEST)
         if self.server.status == 200:
             self.server.bodies.append(body)
         self._answer(self.server.status)
