@@ -198,8 +198,11 @@ class TableProbe:
     def history_faults(self, resource: Resource) -> tuple[dict[str, int], str]:
         """Return how many records break what holds of every history, by what they break, and the query."""
         name = history_table(resource.name)
-        if not self._columns(name):
+        columns = self._columns(name)
+        if not columns:
             return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource.name)}")[0][0]}, ""
+        if not all(plain_type(columns.get(one, "")) in TIMES for one in (VALID_FROM, VALID_TO)):
+            return {"have versions without times": self._query(f"SELECT count(*) FROM {self._table(name)}")[0][0]}, ""
         rows, versions, key = self._table(resource.name), self._table(name), key_sql(self._client, resource.key)
         begin, end, deleted_at, missing = map(self._quote, (VALID_FROM, VALID_TO, DELETED_AT, MISSING_SINCE))
         living = f"SELECT {key} FROM {rows} WHERE {deleted_at} IS NULL"

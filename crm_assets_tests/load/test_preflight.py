@@ -167,7 +167,8 @@ def test_a_column_that_no_field_wants_may_be_of_any_type(
         "ALTER TABLE crm_staging.deals ALTER fresh TYPE INTEGER USING 1",
         "ALTER TABLE crm_staging.deals ALTER name SET NOT NULL;"
         "UPDATE crm_staging._dlt_version SET schema = 'x', version_hash = 'x'",
-        "ALTER TABLE crm_staging.deals ADD COLUMN old INTEGER; ALTER TABLE crm_staging.deals ALTER old SET NOT NULL",
+        "ALTER TABLE crm_staging.deals ADD COLUMN old INTEGER DEFAULT 1;"
+        "ALTER TABLE crm_staging.deals ALTER old SET NOT NULL; ALTER TABLE crm_staging.deals ALTER old DROP DEFAULT",
         "ALTER TABLE crm_staging.deals DROP COLUMN fresh",
         "DROP TABLE crm_staging.deals",
         "DROP TABLE crm_staging.deals; CREATE VIEW crm_staging.deals AS SELECT 1 AS id",

@@ -327,6 +327,10 @@ TAMPERED_HISTORY: list[tuple[str, dict[str, tuple[str, str]]]] = [
         },
     ),
     (
+        "ALTER TABLE crm.deals_history ALTER _dlt_valid_to TYPE VARCHAR",
+        {"deals.history": ("ERROR", "120 records have versions without times.")},
+    ),
+    (
         "INSERT INTO crm.deals_history SELECT * FROM crm.deals_history LIMIT 1",
         {
             "deals.history": (
