@@ -40,7 +40,10 @@ def copy_project(folder: Path) -> None:
 def _is_cloned(path: Path) -> bool:
     if path.parent == Path(".dagster"):
         return path.name == "dagster.yaml"
-    made_later = (".git", ".hypothesis", ".venv", "build", "data", "campaign.json", "kills.jsonl", ".dlt/secrets.toml")
+    made_later = {
+        *(".git", ".hypothesis", ".venv", "benchmarks/.venvs", "build", "data"),
+        *("campaign.json", "kills.jsonl", ".dlt/secrets.toml"),
+    }
     return str(path) not in made_later and not path.name.endswith(("__pycache__", "_cache", ".egg-info"))
 
 
