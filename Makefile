@@ -8,6 +8,8 @@ PORT ?= 3000
 EXAMPLES ?= 100
 STEPS ?= 12
 KILLS ?= 8
+# Into which warehouse: duckdb or postgres.
+WAREHOUSE ?= duckdb
 
 # Dozens of processes import the same modules: let the first one keep what it has compiled.
 test docs campaign: export PYTHONDONTWRITEBYTECODE :=
@@ -43,7 +45,7 @@ docs: .venv/installed ## Run all that the documentation shows, in fresh copies w
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
-	  CAMPAIGN_KILLED=kills.jsonl \
+	  CAMPAIGN_KILLED=kills.jsonl CAMPAIGN_WAREHOUSE=$(WAREHOUSE) \
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
 	$(BIN)/python -m pytest -m thorough
 	cat campaign.json kills.jsonl

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from crm_assets.extract.batches import Batcher
 from crm_assets.sandbox.api import ApiName
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.sandbox_apis import LISTS_OF_PARENTS, RESOURCES_OF, children_in, parents_in, records_of
+from crm_assets_tests.warehouses import AnyWarehouse
 
 Row = tuple[Any, ...]
 Table = dict[int, Row]
@@ -106,19 +105,18 @@ def as_rows(api: ApiName, resource: str, records: list[Any]) -> Table:
 LISTED = "_deleted_at IS NULL AND _missing_since IS NULL"
 
 
-def live_rows(api: ApiName, path: Path, resource: str, table: str | None = None, where: str = LISTED) -> Table | None:
+def live_rows(
+    api: ApiName, warehouse: AnyWarehouse, resource: str, table: str | None = None, where: str = LISTED
+) -> Table | None:
     """Return the rows of a table whose records the last listing had; None if there is no such table."""
-    with duckdb.connect(str(path)) as warehouse:
-        columns = dict(
-            warehouse.execute(
-                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ?",
-                [table or resource],
-            ).fetchall()
-        )
-        if not columns:
-            return None
-        selected = ", ".join(f'"{name}"' if name in columns else "NULL" for name in _names(api, resource))
-        rows = warehouse.execute(f'SELECT {selected} FROM crm."{table or resource}" WHERE {where}').fetchall()
+    columns = warehouse.columns(table or resource)
+    if not columns:
+        return None
+    texts = {
+        name: f'CAST("{name}" AS VARCHAR)' if kind.lower() == "json" else f'"{name}"' for name, kind in columns.items()
+    }
+    selected = ", ".join(texts.get(name, "NULL") for name in _names(api, resource))
+    rows = warehouse.query(f'SELECT {selected} FROM crm."{table or resource}" WHERE {where}')
     found = {int(row[0]): tuple(map(_plain, row)) for row in rows}
     assert len(found) == len(rows), f"{table or resource} has an id twice"
     return found

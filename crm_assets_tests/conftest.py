@@ -22,7 +22,6 @@ from crm_assets.project import DAGSTER_HOME, ROOT, configure_dlt
 configure_dlt()
 
 import dagster as dg  # noqa: E402 - dlt must find the project configured
-import duckdb  # noqa: E402
 
 from crm_assets.account import Account, resolve_account  # noqa: E402
 from crm_assets.apis.api import Resource, read_api  # noqa: E402
@@ -36,6 +35,7 @@ from crm_assets.orchestration.keys import asset_key, main_job, warehouse_resourc
 from crm_assets.project import data_directory  # noqa: E402
 from crm_assets.sandbox.listings import LISTINGS  # noqa: E402
 from crm_assets.sandbox.server import Sandbox  # noqa: E402
+from crm_assets_tests.warehouses import WAREHOUSES, AnyWarehouse, DuckDbFile, a_warehouse  # noqa: E402
 
 EMAIL, API_KEY = "ünï@example.com", "s3cr:t@with/odd+signs"
 COMMAND = str(Path(sys.executable).parent / "crm-assets")
@@ -134,50 +134,48 @@ def declaring(account: Account, resource: str, **fields: Any) -> Account:
     return replace(account, resources=tuple(resources))
 
 
-class Warehouse:
-    """A DuckDB file of one test, looked at from outside."""
+Warehouse = DuckDbFile
+"""What the fixture `warehouse` is in a test that is not marked `each_warehouse`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of `sql`."""
-        with duckdb.connect(str(self.path)) as connection:
-            return connection.execute(sql).fetchall()
-
-    def tables(self, dataset: str = "crm") -> dict[str, int]:
-        """Return the number of rows of each table of `dataset` but dlt's own and the record of the loads."""
-        names = self.query(
-            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{dataset}'"
-            " AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\' AND table_name <> 'resource_loads'"
-        )
-        return {name: self.query(f'SELECT count(*) FROM {dataset}."{name}"')[0][0] for (name,) in names}
-
-    def columns(self, table: str, dataset: str = "crm") -> dict[str, str]:
-        """Return the type of each column of `table`."""
-        return dict(
-            self.query(
-                "SELECT column_name, data_type FROM information_schema.columns"
-                f" WHERE table_schema = '{dataset}' AND table_name = '{table}'"
-            )
-        )
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `each_warehouse` with each of them; DuckDB's suffices where the mark says `thorough`."""
+    mark = metafunc.definition.get_closest_marker("each_warehouse")
+    if mark and "warehouse" in metafunc.fixturenames:
+        thorough = [pytest.mark.thorough] if mark.kwargs.get("thorough") else []
+        cases = [pytest.param(name, marks=[] if name == "duckdb" else thorough) for name in WAREHOUSES]
+        metafunc.parametrize("warehouse", cases, indirect=True)
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    """A DuckDB file of this test, and settings that point the project at it and at the sandbox."""
-    return warehouse_in(tmp_path, sandbox, monkeypatch)
+def warehouse(
+    request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> AnyWarehouse:
+    """A warehouse of this test, and settings that point the project at it and at the sandbox.
+
+    It is a DuckDB file, unless the test is marked `each_warehouse`.
+    """
+    made = a_warehouse(getattr(request, "param", "duckdb"), tmp_path)
+    configure(made, tmp_path, sandbox, monkeypatch)
+    return made
 
 
-def warehouse_in(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+def warehouse_in(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> DuckDbFile:
     """Point the settings at the sandbox and at a DuckDB file in `tmp_path`."""
-    path = tmp_path / "data" / "warehouse.duckdb"
-    monkeypatch.setenv("DLT_LOCAL_DIR", str(tmp_path))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(path))
-    monkeypatch.setenv("SOURCES__CRM__BASE_URL", sandbox.base_url)
-    monkeypatch.setenv("SOURCES__CRM__EMAIL", EMAIL)
-    monkeypatch.setenv("SOURCES__CRM__API_KEY", API_KEY)
-    return Warehouse(path)
+    made = DuckDbFile(tmp_path / "data" / "warehouse.duckdb")
+    configure(made, tmp_path, sandbox, monkeypatch)
+    return made
+
+
+def configure(warehouse: AnyWarehouse, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the settings at the sandbox and at `warehouse`."""
+    login = {
+        "SOURCES__CRM__BASE_URL": sandbox.base_url,
+        "SOURCES__CRM__EMAIL": EMAIL,
+        "SOURCES__CRM__API_KEY": API_KEY,
+    }
+    for name, value in {"DLT_LOCAL_DIR": str(tmp_path), **login, **warehouse.environment}.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -6,23 +6,22 @@ and the runs of a scenario; `test_contract.py` looks at them one by one.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
 from crm_assets.account import Account
 from crm_assets.models.columns import DELETED_AT, MISSING_SINCE
 from crm_assets_tests.conftest import run_assets
 from crm_assets_tests.runner import Run
+from crm_assets_tests.warehouses import AnyWarehouse
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -169,18 +168,15 @@ class Stage:
 
     Attributes:
         served: the API.
-        directory: where the warehouse is, and all that a run writes.
+        directory: where all is that a run writes.
     """
 
-    def __init__(self, api: ApiUnderTest, served: Served, directory: Path) -> None:
+    def __init__(self, api: ApiUnderTest, served: Served, warehouse: AnyWarehouse, directory: Path) -> None:
         self.api = api
         self.served = served
         self.directory = directory
-        self._file = directory / "data" / "warehouse.duckdb"
-        self.environment = served.settings | {
-            "DLT_LOCAL_DIR": str(directory),
-            "DESTINATION__DUCKDB__CREDENTIALS": str(self._file),
-        }
+        self._warehouse = warehouse
+        self.environment = {**served.settings, **warehouse.environment, "DLT_LOCAL_DIR": str(directory)}
         self.account = served.account(directory)
 
     def run(self) -> Observed:
@@ -209,14 +205,8 @@ class Stage:
         """Look at the tables, after a run that said so much of what landed and of its problem."""
         with self._in_environment():
             dataset = self.account().dataset
-        tables: dict[str, list[Row]] = {resource: [] for resource in self.api.keys}
-        types: dict[str, dict[str, str]] = {resource: {} for resource in self.api.keys}
-        with duckdb.connect(str(self._file)) as warehouse:
-            for resource in self.api.keys:
-                with suppress(duckdb.CatalogException):  # there is no such table: the tests of this resource tell
-                    rows = warehouse.execute(f'SELECT * FROM "{dataset}"."{resource}"')
-                    types[resource] = {column[0]: str(column[1]) for column in rows.description or ()}
-                    tables[resource] = [_row(types[resource], row) for row in rows.fetchall()]
+        tables = {resource: self._warehouse.rows(resource, dataset) for resource in self.api.keys}
+        types = {resource: self._warehouse.columns(resource, dataset) for resource in self.api.keys}
         api = {resource: self.served.table(resource) for resource in self.api.keys}
         return Observed(landed or {}, problem, api, tables, types, self.api.keys)
 
@@ -243,18 +233,11 @@ def _told(failure: dg.StepFailureData) -> str:
     return str(stated.description) if stated else failure.error_display_string
 
 
-def _row(types: Mapping[str, str], values: tuple[Any, ...]) -> Row:
-    return {
-        name: json.loads(value) if kind == "JSON" and value is not None else value
-        for (name, kind), value in zip(types.items(), values, strict=True)
-    }
-
-
 @contextmanager
-def staged(api: ApiUnderTest, directory: Path) -> Iterator[Stage]:
-    """Serve `api`, with an empty warehouse in `directory`, while the block lasts."""
+def staged(api: ApiUnderTest, warehouse: AnyWarehouse, directory: Path) -> Iterator[Stage]:
+    """Serve `api`, with `warehouse`, which is empty, while the block lasts."""
     with api.serve() as served:
-        yield Stage(api, served, directory)
+        yield Stage(api, served, warehouse, directory)
 
 
 @dataclass(frozen=True)
@@ -267,9 +250,9 @@ class Life:
     fourth: Observed
 
 
-def live(api: ApiUnderTest, directory: Path) -> Life:
+def live(api: ApiUnderTest, warehouse: AnyWarehouse, directory: Path) -> Life:
     """Load an API again and again, while its records come, change and go."""
-    with staged(api, directory) as stage:
+    with staged(api, warehouse, directory) as stage:
         first, second = stage.run(), stage.run()
         stage.edit()
         third = stage.run()
@@ -309,9 +292,9 @@ class Trouble:
     loading: Killed
 
 
-def trouble(api: ApiUnderTest, directory: Path) -> Trouble:
+def trouble(api: ApiUnderTest, warehouse: AnyWarehouse, directory: Path) -> Trouble:
     """Load an API while its listings break off and while runs are killed; records come, change and go before each."""
-    with staged(api, directory) as stage:
+    with staged(api, warehouse, directory) as stage:
         latest, failed = stage.run(), []
         for half in api.halves:
             failed.append(_fail(stage, latest, half))

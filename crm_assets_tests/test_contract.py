@@ -13,7 +13,8 @@ from pytest import FixtureRequest, MarkDecorator, TempPathFactory
 from crm_assets.models.columns import DELETED_AT, LOAD_ID
 from crm_assets_tests import contract
 from crm_assets_tests.contract import ApiUnderTest, Life, Row, Table, Trouble, differences
-from crm_assets_tests.contract_apis import AGILECRM, APIS, V1
+from crm_assets_tests.contract_apis import AGILECRM, APIS, SHOP, V1
+from crm_assets_tests.warehouses import WAREHOUSES, AnyWarehouse, a_warehouse
 
 T = TypeVar("T")
 
@@ -28,8 +29,15 @@ def of_each_resource(scenario: str, *, growing: bool = False) -> MarkDecorator:
     # V1 is what all other tests of loads are about; of AGILECRM the one that takes a minute and a half.
     thorough = [V1, AGILECRM] if scenario == "trouble" else [V1]
     cases = [
-        pytest.param(api, resource, id=f"{api}-{resource}", marks=[pytest.mark.thorough] if api in thorough else [])
+        pytest.param(
+            (api, warehouse),
+            resource,
+            id=f"{api}-{warehouse}-{resource}",
+            marks=[pytest.mark.thorough] if api in thorough else [],
+        )
         for api in APIS
+        for warehouse in WAREHOUSES
+        if warehouse == "duckdb" or api is SHOP
         for resource in api.keys
         if not (growing and resource in api.fixed)
     ]
@@ -39,22 +47,29 @@ def of_each_resource(scenario: str, *, growing: bool = False) -> MarkDecorator:
 @pytest.fixture(scope="module")
 def life(request: FixtureRequest, tmp_path_factory: TempPathFactory) -> Life:
     """Runs while records come, change and go."""
-    return _once("life", contract.live, request.param, tmp_path_factory)
+    return _once("life", contract.live, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def trouble(request: FixtureRequest, tmp_path_factory: TempPathFactory) -> Trouble:
     """Runs that break off or are killed, and the next ones."""
-    return _once("trouble", contract.trouble, request.param, tmp_path_factory)
+    return _once("trouble", contract.trouble, request, tmp_path_factory)
 
 
-def _once(name: str, play: Callable[[ApiUnderTest, Path], T], api: ApiUnderTest, directories: TempPathFactory) -> T:
+def _once(
+    name: str,
+    play: Callable[[ApiUnderTest, AnyWarehouse, Path], T],
+    request: FixtureRequest,
+    directories: TempPathFactory,
+) -> T:
     """Return what `play` returns. Of several processes that share the tests, one plays and the others wait for it."""
+    api, kind = request.param
     own = directories.getbasetemp()
-    file = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"{name}-{api}.pickle"
+    file = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"{name}-{api}-{kind}.pickle"
     with FileLock(f"{file}.lock"):
         if not file.exists():
-            file.write_bytes(pickle.dumps(play(api, directories.mktemp(name))))
+            directory = directories.mktemp(name)
+            file.write_bytes(pickle.dumps(play(api, a_warehouse(kind, directory), directory)))
         played: T = pickle.loads(file.read_bytes())  # noqa: S301 - written a moment ago by one of us
     return played
 

@@ -16,6 +16,7 @@ from crm_assets_tests.campaign import Model, differences, live_rows
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL
 from crm_assets_tests.runner import Run
 from crm_assets_tests.sandbox_apis import account_of
+from crm_assets_tests.warehouses import WAREHOUSES, a_warehouse
 
 LOADED = ("contacts", "deals", "notes")
 COUNTS: dict[ApiName, dict[str, int]] = {
@@ -36,10 +37,18 @@ MOMENTS = {
     "checks": "data/runs/*/dlt/crm/load/loaded/*",
 }
 """Files that appear when a run is as far as that."""
+MOMENTS_OF = {"postgres": {"load, the merge": "data/runs/*/dlt/crm/load/loaded/*"}}
+"""The same where they are others: Postgres merges when dlt has done all that it does."""
 CHILDREN = "children"
 """The moment in the middle of those listings that take one request for each parent."""
-SHORT: list[tuple[ApiName, str]] = [("v1", "load, a file"), ("agilecrm", CHILDREN)]
-LONG: list[tuple[ApiName, str]] = [*product(API_NAMES, MOMENTS), ("agilecrm", CHILDREN)]
+KIND = os.environ.get("CAMPAIGN_WAREHOUSE", "duckdb")
+"""The warehouse of a campaign, as dlt calls it."""
+SHORT = [
+    ("v1", "duckdb", "load, a file"),
+    ("agilecrm", "duckdb", CHILDREN),
+    *(("v1", other, "load, the merge") for other in WAREHOUSES[1:]),
+]
+LONG = [*product(API_NAMES, [KIND], MOMENTS), ("agilecrm", KIND, CHILDREN)]
 
 
 def killed_when_it_appears(run: Run, pattern: str, directory: Path) -> bool:
@@ -76,17 +85,17 @@ def note_down(kill: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("attempt", range(TIMES or 1))
-@pytest.mark.parametrize(("api", "moment"), LONG if TIMES else SHORT)
+@pytest.mark.parametrize(("api", "kind", "moment"), LONG if TIMES else SHORT)
 def test_after_a_kill_each_table_is_as_before_or_as_listed_and_the_next_run_puts_it_right(
-    tmp_path: Path, api: ApiName, moment: str, attempt: int
+    tmp_path: Path, api: ApiName, kind: str, moment: str, attempt: int
 ) -> None:
-    home, warehouse = tmp_path / "home", tmp_path / "data" / "warehouse.duckdb"
+    home, warehouse = tmp_path / "home", a_warehouse(kind, tmp_path)
     home.mkdir()
     with Sandbox(COUNTS[api], email=EMAIL, api_key=API_KEY, latency=LATENCY[api], api=api) as sandbox:
         model = Model(api, sandbox, LOADED)
         environment = {
+            **warehouse.environment,
             "DLT_LOCAL_DIR": str(tmp_path),
-            "DESTINATION__DUCKDB__CREDENTIALS": str(warehouse),
             "SOURCES__CRM__BASE_URL": sandbox.base_url,
             "SOURCES__CRM__EMAIL": EMAIL,
             "SOURCES__CRM__API_KEY": API_KEY,
@@ -108,7 +117,7 @@ def test_after_a_kill_each_table_is_as_before_or_as_listed_and_the_next_run_puts
         if moment == CHILDREN:
             assert killed_among_the_children(started(), sandbox, attempt)
         else:
-            assert killed_when_it_appears(started(), MOMENTS[moment], tmp_path)
+            assert killed_when_it_appears(started(), MOMENTS_OF.get(kind, {}).get(moment, MOMENTS[moment]), tmp_path)
         for resource in LOADED:
             left = live_rows(api, warehouse, resource)
             assert left is not None
@@ -117,7 +126,7 @@ def test_after_a_kill_each_table_is_as_before_or_as_listed_and_the_next_run_puts
         done = started().outcome()
         assert done.success, done.problem
         assert {resource for resource, resumed in done.landed.items() if resumed} == unfinished
-        note_down({"api": api, "moment": moment, "attempt": attempt, "records_resumed": done.landed})
+        note_down({"api": api, "warehouse": kind, "moment": moment, "attempt": attempt, "records_resumed": done.landed})
         for resource in LOADED:
             right = live_rows(api, warehouse, resource)
             assert right is not None

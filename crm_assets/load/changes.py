@@ -48,7 +48,8 @@ class RowsBefore:
     def unchanged(self, client: Client, tables: Iterable[pa.Table], schema: pa.Schema) -> pa.BooleanArray | None:
         """Return of each row of `tables` whether it is there, listed and with the same values.
 
-        None where the warehouse cannot look at what is not in it yet. The keys of those rows are remembered, for
+        None where the warehouse cannot look at what is not in it yet, and where the table has a key twice, which a
+        merge of all rows ends. The keys of those rows are remembered, for
         `mark_unchanged`.
 
         Args:
@@ -78,7 +79,11 @@ class RowsBefore:
         finally:
             connection.unregister(_LISTING)
         places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}"))[_PLACE]
-        return pc.inverse_permutation(places, max_index=numbered.rows - 1).is_valid().combine_chunks()
+        found = pc.inverse_permutation(places, max_index=numbered.rows - 1).is_valid().combine_chunks()
+        if found.true_count < len(places):
+            client.execute_sql(f"DROP TABLE {_unchanged(client, self.table)}")
+            return None
+        return found
 
     def mark_unchanged(self, client: Client, load_id: str) -> None:
         """Let the rows that were `unchanged` say that the load `load_id` brought them."""

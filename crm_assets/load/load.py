@@ -44,6 +44,7 @@ from crm_assets.load.fingerprints import Fingerprint, fingerprint
 from crm_assets.load.key_sql import key_sql
 from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
 from crm_assets.load.scd2 import history
+from crm_assets.load.warehouses.destination import run_deferred
 from crm_assets.models.by_products import REJECTED_COLUMNS, REJECTED_TABLE, history_table
 from crm_assets.models.columns import column_hints, deletion_hints
 
@@ -153,13 +154,15 @@ def load(
             ]
             source = _source(account, client, rows, loads, records, moment)
             load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        changed = {
-            name: table.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
-            for name, table in before.items()
-            if table
-        }
         deleted = dict.fromkeys((listing.resource for listing in newest), 0)
         with client.begin_transaction():
+            if pipeline.destination:
+                run_deferred(pipeline.destination, client)
+            changed = {
+                name: table.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
+                for name, table in before.items()
+                if table
+            }
             for one, (listing, disposition) in zip(fetched, loads, strict=True):
                 settings = account.sync[one.resource]
                 if one.resource in unchanged and (table := before[one.resource]):

@@ -262,7 +262,8 @@ class _Preflight:
     def _type(self, hint: TColumnSchema) -> str:
         """Return what the warehouse calls the type of `hint`."""
         mapper: Any = self._client.capabilities.get_type_mapper()
-        return str(mapper.to_destination_type(hint, {"name": self._pipeline, "columns": {}}))
+        table = {"name": self._pipeline, "columns": {}, "file_format": "parquet"}
+        return str(mapper.to_destination_type(hint, table))
 
     def _repair_stored_schema(self, tables: Mapping[str, _FoundTable], used: Sequence[str]) -> None:
         """Let dlt store its schema again if it cannot be read, or if the tables in `used` are not as it says.

@@ -11,24 +11,33 @@ from filelock import FileLock, Timeout
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.errors import TableLocked
+from crm_assets.load.warehouses.destination import open_destination, shared_locks
 
 _POLL = 0.5
 """Seconds between two attempts to take a lock."""
 
 
 @contextmanager
-def table_locks(account: Account, resources: Sequence[Resource], log: Callable[[str], None]) -> Iterator[None]:
-    """Keep every other run on this machine from loading `resources` of `account` while the block lasts.
+def table_locks(
+    account: Account, resources: Sequence[Resource], log: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+    """Keep every other run from loading `resources` of `account` while the block lasts.
 
-    A lock is one of the operating system on a file, so that it ends with the process that has it, however that ends.
+    On this machine, a lock is one of the operating system on a file, so that it ends with the process that has it,
+    however that ends. Other machines are kept from it by the warehouse, if it has locks.
 
     Args:
         account: whose tables they are; its `warehouse.lock_timeout` is how long to wait in all.
         resources: which of them.
         log: told once for each table that must be waited for.
 
+    Yields:
+        A function that raises WarehouseError if the locks of the warehouse were lost.
+
     Raises:
         TableLocked: another run kept one for longer than that; the message names table and process.
+        WarehouseError: the warehouse does not answer.
+        SettingError: the destination cannot be used.
     """
     folder = account.data_dir / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +47,9 @@ def table_locks(account: Account, resources: Sequence[Resource], log: Callable[[
         # Two runs that want the same tables must want them in the same order.
         for table in sorted(account.table_id(resource.name) for resource in resources):
             held.enter_context(_locked(folder / table, table, deadline, timeout, log))
-        yield
+        destination = open_destination(account.warehouse.destination, account.data_dir)
+        names, left = sorted(resource.name for resource in resources), max(0.0, deadline - monotonic())
+        yield held.enter_context(shared_locks(destination, account.dataset, names, left, log))
 
 
 @contextmanager

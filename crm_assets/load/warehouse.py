@@ -24,7 +24,7 @@ from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
 from crm_assets.load.staging import drop_staging_tables
-from crm_assets.load.warehouses.destination import duckdb_path, exclusive, open_destination
+from crm_assets.load.warehouses.destination import duckdb_path, exclusive, lock_dataset, open_destination
 from crm_assets.load.warehouses.snapshot import replace_snapshot, snapshot_path
 
 
@@ -131,10 +131,11 @@ def open_warehouse(
             dlt's directory would be loaded first, and instead. State comes from the destination.
         log: told once if another process has the DuckDB file.
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
-        wait: whether to wait for another process to close the DuckDB file, for `warehouse.lock_timeout`.
+        wait: whether to wait for `warehouse.lock_timeout` until no other process has the DuckDB file open, or loads
+            into the dataset. Without, a DuckDB file must be free, and any other warehouse is only to be read.
 
     Raises:
-        WarehouseLocked: another process kept the DuckDB file open for too long.
+        WarehouseLocked: another process kept the DuckDB file open, or loaded into the dataset, for too long.
         WarehouseError: the DuckDB file cannot be opened, or the warehouse does not answer.
         SettingError: the destination is not known, or its driver is missing.
     """
@@ -160,6 +161,8 @@ def open_warehouse(
             client = stack.enter_context(opening)
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, account.dataset, nothing_changed=True) from error
+        if wait:
+            lock_dataset(client.sql_client, timeout, log)
         yield OpenWarehouse(account, pipeline, client, log, duckdb_path(destination), until_closed, allow_deletes)
 
 

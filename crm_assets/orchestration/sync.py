@@ -48,7 +48,7 @@ def sync(
     with (
         _told_to_dagster(context, account, listener),
         working_directory(account, context.run.run_id) as directory,
-        table_locks(account, wanted, listener.say),
+        table_locks(account, wanted, listener.say) as require_locks,
     ):
         warehouse.require_destination()
         listings = Listings()
@@ -59,6 +59,7 @@ def sync(
         nothing_to_load = bool(wanted and not listings.complete)
         if not nothing_to_load or warehouse.exists():
             with _unless(nothing_to_load), warehouse.open(directory, listener.say, wait=not nothing_to_load) as opened:
+                require_locks()
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
                     yield from _materializations(context, opened, listings.complete)

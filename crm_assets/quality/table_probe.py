@@ -149,10 +149,10 @@ class TableProbe:
 
     def breaking(self, resource: Resource, condition: Condition) -> Sequence[Sequence[Any]]:
         """Return key and value of up to ten rows that break `condition`."""
-        shown = key_sql(self._client, [*resource.key, condition.column])
+        shown, key = key_sql(self._client, [*resource.key, condition.column]), key_sql(self._client, resource.key)
         return self._query(
             f"SELECT {shown} FROM {self._table(resource.name)}"
-            f" WHERE {condition.sql(self._quote)} ORDER BY {shown} LIMIT {MAX_FAILED_ROWS}"
+            f" WHERE {condition.sql(self._quote)} ORDER BY {key} LIMIT {MAX_FAILED_ROWS}"
         )
 
     def variant_values(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
@@ -160,7 +160,8 @@ class TableProbe:
         shown, living = key_sql(self._client, [*resource.key, column]), self._living(self._columns(resource.name))
         return self._query(
             f"SELECT {shown} FROM {self._table(resource.name)}"
-            f" WHERE {self._quote(column)} IS NOT NULL AND {living} ORDER BY {shown} LIMIT {MAX_FAILED_ROWS}"
+            f" WHERE {self._quote(column)} IS NOT NULL AND {living}"
+            f" ORDER BY {key_sql(self._client, resource.key)} LIMIT {MAX_FAILED_ROWS}"
         )
 
     def lost(self, resource: Resource, column: str) -> Sequence[Sequence[Any]]:
@@ -215,8 +216,8 @@ class TableProbe:
         overlaps = "_dlt_place > 1 AND (_dlt_ended IS NULL OR _dlt_ended > _dlt_began)"
         queries = {
             "have several current versions": f"SELECT {key} FROM ({current}) c GROUP BY {key} HAVING count(*) > 1",
-            "have no current version": f"{living} AND {missing} IS NULL AND ({key}) NOT IN ({current})",
-            "have a current version and no row": f"{current} AND ({key}) NOT IN ({living})",
+            "have no current version": f"{living} AND {missing} IS NULL EXCEPT {current}",
+            "have a current version and no row": f"{current} EXCEPT {living}",
             "have versions that overlap": f"SELECT DISTINCT {key} FROM ({ordered}) v WHERE {overlaps}",
         }
         counts = ",\n  ".join(f"(SELECT count(*) FROM ({query}) q)" for query in queries.values())
@@ -313,7 +314,8 @@ class TableProbe:
         assert column.reference  # noqa: S101 - only referring columns come here
         target = self._table(column.reference)
         [key] = self._key(column.reference)
-        return f"r.reference NOT IN (SELECT CAST({self._quote(key)} AS VARCHAR) FROM {target})"
+        # Not NOT IN, which Postgres answers row by row once the keys are more than its work_mem.
+        return f"NOT EXISTS (SELECT 1 FROM {target} t WHERE CAST(t.{self._quote(key)} AS VARCHAR) = r.reference)"
 
     def _living(self, columns: Collection[str]) -> str:
         """Return the condition of the rows of a table with `columns` that are not flagged as deleted."""

@@ -12,6 +12,8 @@ from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, an_account, declaring, run_assets
 
+pytestmark = pytest.mark.each_warehouse(thorough=True)
+
 GONE = "SELECT id FROM crm.deals WHERE _deleted_at IS NOT NULL ORDER BY id"
 MISSING = "SELECT id FROM crm.deals WHERE _missing_since IS NOT NULL ORDER BY id"
 

@@ -11,6 +11,8 @@ from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import RESOURCES, Warehouse, an_account, run_assets
 from crm_assets_tests.load.keyed import Price, account_of, failed_checks, fill, load, price, prices
 
+pytestmark = pytest.mark.each_warehouse(thorough=True)
+
 USUAL = [("id",), ("shop", "sku")]
 OTHERS = [("sku",), ("sku", "shop", "is_net"), ("since",), ("factor",)]
 KEYS = [*USUAL, *(pytest.param(key, marks=pytest.mark.thorough) for key in OTHERS)]
@@ -31,7 +33,7 @@ def ids(sandbox: Sandbox) -> list[Any]:
 
 def where(resource: Resource, number: int, record_id: Any) -> str:
     """Return the condition of the row of price `number`."""
-    values = {"id": f"{record_id}", "since": f"make_timestamptz({1_700_000_000 + number}000000)"}
+    values = {"id": f"{record_id}", "since": f"to_timestamp({1_700_000_000 + number})"}
     values |= {"shop": f"{number % 7}", "sku": f"'{price(number)['sku']}'", "factor": f"{number / 8}"}
     values |= {"is_net": str(number % 2 == 1)}
     return " AND ".join(f"{name} = {values[name]}" for name in resource.key)

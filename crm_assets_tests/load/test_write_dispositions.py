@@ -13,6 +13,8 @@ from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import Warehouse, failure_of, run_assets
 from crm_assets_tests.load.keyed import account_of, failed_checks, fill, load, price, prices
 
+pytestmark = pytest.mark.each_warehouse(thorough=True)
+
 COUNT = 120
 APPENDED = [prices(write_disposition="append"), prices("sku", write_disposition="append")]
 REPLACED = [prices(write_disposition="replace"), prices("shop", "sku", write_disposition="replace")]

@@ -1,6 +1,6 @@
 """Open a destination of dlt by its name: its driver, its file, its lock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import metadata
 from pathlib import Path
@@ -17,9 +17,11 @@ from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration, DuckDbCredentials
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.errors import SettingError
 from crm_assets.load.warehouses.duckdb import held
+from crm_assets.settings import find_setting
 
 _SETTING = "warehouse.destination (WAREHOUSE__DESTINATION)"
 _OUR_EXTRAS = ("postgres",)
@@ -46,6 +48,8 @@ def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
             found.caps_params["supports_transactions"] = True
             return found
         _require_driver(destination, name)
+        if _kind(destination) == "postgres":
+            destination = _postgres(destination)
         if not issubclass(destination.client_class, SqlJobClientBase):
             raise SettingError(f"{_SETTING} is {name!r}, which has no SQL: the tables need merges and deletes.")
         spec: Any = destination.spec()
@@ -98,6 +102,68 @@ def exclusive(
         return
     with held(file, memory_limit=memory_limit, lock_timeout=lock_timeout, log=log, storage_version=storage_version):
         yield
+
+
+@contextmanager
+def shared_locks(
+    destination: Destination[Any, Any], dataset: str, tables: Sequence[str], timeout: float, log: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+    """Keep runs on other machines from loading `tables`, where the destination has locks; see `advisory_locks`.
+
+    A DuckDB file is on one machine.
+
+    Yields:
+        A function that raises WarehouseError if the locks were lost.
+
+    Raises:
+        TableLocked: another run kept a table for longer than `timeout` seconds.
+        WarehouseError: the destination cannot be connected to.
+    """
+    if _kind(destination) != "postgres" or not tables:
+        yield _nothing
+        return
+    from crm_assets.load.warehouses.advisory_locks import table_locks
+
+    spec: Any = destination.spec()
+    credentials = destination.configuration(spec._bind_dataset_name(dataset_name=dataset)).credentials
+    with table_locks(credentials.to_native_representation(), dataset, tables, timeout, log) as require_locks:
+        yield require_locks
+
+
+def lock_dataset(client: SqlClientBase[Any], timeout: float, log: Callable[[str], None]) -> None:
+    """Let no run on another machine load into the dataset of `client` while that is open, where there are such locks.
+
+    Raises:
+        WarehouseLocked: another run is loading into it for longer than `timeout` seconds.
+    """
+    if client.capabilities.sqlglot_dialect == "postgres":
+        from crm_assets.load.warehouses.advisory_locks import lock_dataset as lock
+
+        lock(client.native_connection, client.dataset_name, timeout, log)
+
+
+def run_deferred(destination: Destination[Any, Any], client: SqlClientBase[Any]) -> None:
+    """Merge what dlt has brought to the warehouse, if `destination` keeps it from doing so itself."""
+    if _kind(destination) == "postgres":
+        from crm_assets.load.warehouses.postgres import DeferringPostgres
+
+        if isinstance(destination, DeferringPostgres):
+            destination.run_deferred(client)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _postgres(destination: Destination[Any, Any]) -> Destination[Any, Any]:
+    from crm_assets.load.warehouses.postgres import DeferringPostgres
+
+    if find_setting("load.truncate_staging_dataset"):
+        raise SettingError(
+            "load.truncate_staging_dataset is on: dlt would empty the tables that are to be merged. Remove it from "
+            ".dlt/config.toml, or LOAD__TRUNCATE_STAGING_DATASET from the environment. Nothing stays there anyway."
+        )
+    return DeferringPostgres(**destination.config_params)
 
 
 def _is_duckdb(destination: Destination[Any, Any]) -> bool:

@@ -1,0 +1,113 @@
+"""The warehouses that keep the contract of the tables, each looked at from outside."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg2
+
+from crm_assets_tests.postgres import the_postgres
+
+WAREHOUSES = ("duckdb", "postgres")
+"""By the name of dlt's destination."""
+
+
+class AnyWarehouse(ABC):
+    """A warehouse of one test."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """The settings that point the project at it."""
+
+    @abstractmethod
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of `sql`."""
+
+    def change(self, sql: str) -> None:
+        """Run `sql`, as somebody does who should not."""
+        self.query(sql)
+
+    def tables(self, dataset: str = "crm") -> dict[str, int]:
+        """Return the number of rows of each table of `dataset` but dlt's own and the record of the loads."""
+        names = self.query(
+            f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{dataset}'"
+            " AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\' AND table_name <> 'resource_loads'"
+        )
+        return {name: self.query(f'SELECT count(*) FROM {dataset}."{name}"')[0][0] for (name,) in names}
+
+    def columns(self, table: str, dataset: str = "crm") -> dict[str, str]:
+        """Return the type of each column of `table`, in their order; none if there is no such table."""
+        return dict(
+            self.query(
+                "SELECT column_name, data_type FROM information_schema.columns"
+                f" WHERE table_schema = '{dataset}' AND table_name = '{table}' ORDER BY ordinal_position"
+            )
+        )
+
+    def rows(self, table: str, dataset: str = "crm", where: str = "1 = 1") -> list[dict[str, Any]]:
+        """Return the rows of `table` that meet `where`, JSON parsed; none if there is no such table."""
+        columns = self.columns(table, dataset)
+        names = ", ".join(f'"{name}"' for name in columns)
+        found = self.query(f'SELECT {names} FROM "{dataset}"."{table}" WHERE {where}') if columns else []
+        return [
+            {
+                name: json.loads(value) if kind.lower() == "json" and isinstance(value, str) else value
+                for (name, kind), value in zip(columns.items(), row, strict=True)
+            }
+            for row in found
+        ]
+
+
+class DuckDbFile(AnyWarehouse):
+    """A DuckDB file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The settings that point the project at it."""
+        return {"DESTINATION__DUCKDB__CREDENTIALS": str(self.path)}
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of `sql`."""
+        with duckdb.connect(str(self.path)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def columns(self, table: str, dataset: str = "crm") -> dict[str, str]:
+        """Return the type of each column of `table`; none if there is no such table, or no file yet."""
+        return super().columns(table, dataset) if self.path.exists() else {}
+
+
+class PostgresDatabase(AnyWarehouse):
+    """A database of a Postgres on loopback."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The settings that point the project at it."""
+        return {"WAREHOUSE__DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": self.address}
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of `sql`."""
+        with closing(psycopg2.connect(self.address, options="-c timezone=UTC")) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+
+
+def a_warehouse(kind: str, directory: Path) -> AnyWarehouse:
+    """Return a new warehouse of the kind that dlt calls `kind`, whose files are in `directory`."""
+    make: dict[str, Callable[[], AnyWarehouse]] = {
+        "duckdb": lambda: DuckDbFile(directory / "data" / "warehouse.duckdb"),
+        "postgres": lambda: PostgresDatabase(the_postgres().database()),
+    }
+    return make[kind]()
