@@ -78,6 +78,12 @@ def pytest_unconfigure() -> None:
     gc.unfreeze()
 
 
+def some(*cases: Any, always: int = 1) -> list[Any]:
+    """Return `cases`; those behind the first ones are for `make campaign`: each takes several runs."""
+    rest = [one if isinstance(one, tuple) else (one,) for one in cases[always:]]
+    return [*cases[:always], *(pytest.param(*one, marks=pytest.mark.thorough) for one in rest)]
+
+
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A small CRM with a login of its own."""

@@ -26,6 +26,7 @@ from crm_assets_tests.conftest import (
     failure_of,
     impatient,
     run_assets,
+    some,
     unlimited,
     warehouse_in,
 )
@@ -223,7 +224,7 @@ def test_after_some_changes_only_these_are_asked_for_and_deletes_wait_for_the_wh
         assert {row[0] for row in rows(warehouse, "contacts", where="_deleted_at IS NOT NULL")} == set(gone)
 
 
-@pytest.mark.parametrize(("status", "times"), [(404, 1), (403, 1), (500, 4)])
+@pytest.mark.parametrize(("status", "times"), some((404, 1), (403, 1), (500, 4)))
 def test_a_filter_that_fails_leaves_the_whole_listing_also_for_the_children(
     load: Load, sandbox: Sandbox, status: int, times: int
 ) -> None:

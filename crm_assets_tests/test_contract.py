@@ -26,8 +26,7 @@ def of_each_resource(scenario: str, *, growing: bool = False) -> MarkDecorator:
         scenario: name of the fixture.
         growing: leave out resources of which no record comes or goes.
     """
-    # V1 is what all other tests of loads are about; of AGILECRM the one that takes a minute and a half.
-    thorough = [V1, AGILECRM] if scenario == "trouble" else [V1]
+    thorough = [V1, AGILECRM]  # what all other tests of loads are about
     cases = [
         pytest.param(
             (api, warehouse),

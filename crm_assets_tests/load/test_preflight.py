@@ -1,24 +1,16 @@
 """What somebody else changed in the warehouse: one table fails with the SQL that ends it, or it is repaired."""
 
-from typing import Any
-
 import dagster as dg
 import pytest
 
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, failure_of, some
 
 REMEDY = "and the next run loads it: "
 REMEDY_OF_ALL = "and run again: "
 LEFT_BY_A_KILL = "CREATE SCHEMA crm_staging;" + "".join(
     f"CREATE TABLE crm_staging.{name} AS FROM crm.{name};" for name in ("deals", "notes", "tasks", "_dlt_version")
 )
-
-
-def some(*cases: Any, always: int = 1) -> list[Any]:
-    """Return `cases`; those behind the first ones are for `make campaign`: each takes several runs."""
-    rest = [one if isinstance(one, tuple) else (one,) for one in cases[always:]]
-    return [*cases[:always], *(pytest.param(*one, marks=pytest.mark.thorough) for one in rest)]
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ def test_two_runs_for_one_table_in_two_processes_never_ask_for_it_at_once(
     assert warehouse.tables() == {"deals": SMALL["deals"], "notes": SMALL["notes"], "rejected_records": 0}
 
 
+@pytest.mark.thorough
 def test_three_runs_for_the_same_tables_at_once_all_end_well_one_after_the_other(
     sandbox: Sandbox,
     settings: dict[str, str],

@@ -27,6 +27,7 @@ def names(path: Path, resource: str) -> dict[int, str]:
         return dict(warehouse.execute(f"SELECT id, {column} FROM crm.{resource}").fetchall())
 
 
+@pytest.mark.thorough
 def test_a_change_arrives_by_itself_and_a_failing_check_is_told_once_and_once_when_it_is_mended(
     live: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
