@@ -331,6 +331,11 @@ class WarehouseSettings(Settings):
         description="Dataset (schema) of the tables. The sandbox's tables go to `<dataset>_sandbox`, and those of an "
         "account that names none of its own to `<dataset>_<account>`.",
     )
+    staging: str | None = Field(
+        None,
+        description="Name of the dlt destination through which files reach a warehouse that loads them from a bucket: "
+        "`filesystem`. Its settings are dlt's, under `destination.filesystem`. Unset: files are loaded directly.",
+    )
     memory_limit: Annotated[str, _matching(r"(?i)\d+(\.\d+)? ?[KMGT]i?B", "a size such as 512MB")] = Field(
         "300MB",
         description="Memory that DuckDB may use during a load, one thread for each 125 MB of it, e.g. `1GB`. Where "

@@ -7,9 +7,10 @@ from typing import Any
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.extract.fetch import Fetched
-from crm_assets.load.type_names import FULLY_KNOWN, data_type_of
+from crm_assets.load.dialect import case_of, information_schema, schema_name
+from crm_assets.load.type_names import data_type_in
 from crm_assets.models.by_products import history_table
-from crm_assets.models.values import CONVERT, DataTypeName
+from crm_assets.models.values import DataTypeName
 
 
 def with_types(client: SqlClientBase[Any], fetched: Sequence[Fetched]) -> list[Fetched]:
@@ -27,20 +28,14 @@ def with_types(client: SqlClientBase[Any], fetched: Sequence[Fetched]) -> list[F
 
 def _known_types(client: SqlClientBase[Any]) -> dict[str, dict[str, DataTypeName]]:
     """Return the types of the columns of each table, by folded names; those that are none of ours are left out."""
-    fold = str if client.capabilities.generates_case_sensitive_identifiers() else str.lower
+    fold = case_of(client)
     rows = client.execute_sql(
-        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = %s",
-        client.dataset_name,
+        f"SELECT table_name, column_name, data_type FROM {information_schema(client, 'columns')}"
+        " WHERE table_schema = %s",
+        schema_name(client, client.dataset_name),
     )
     known: dict[str, dict[str, DataTypeName]] = {}
     for table, column, found in rows or ():
-        if data_type := _data_type(client, str(found)):
+        if data_type := data_type_in(client, str(found)):
             known.setdefault(fold(str(table)), {})[fold(str(column))] = data_type
     return known
-
-
-def _data_type(client: SqlClientBase[Any], found: str) -> DataTypeName | None:
-    if (ours := data_type_of(found)) or client.capabilities.sqlglot_dialect in FULLY_KNOWN:
-        return ours
-    mapped = client.capabilities.get_type_mapper().from_destination_type(found, None, None).get("data_type")
-    return next((one for one in CONVERT if one == mapped), None)

@@ -12,6 +12,7 @@ from dlt.destinations.sql_client import SqlClientBase
 from crm_assets.extract.fetch import Fetched
 from crm_assets.extract.keys import key_values
 from crm_assets.extract.spool import Spooled
+from crm_assets.load.dialect import case_of, information_schema, schema_name
 from crm_assets.load.key_sql import key_sql, key_text_sql
 from crm_assets.load.reported_count import about_equal
 from crm_assets.models.by_products import REJECTED_TABLE, VALID_TO, history_table
@@ -171,8 +172,8 @@ def forget_repeated(client: Client, resource: str, load_id: str) -> None:
 def table_columns(client: Client, table: str) -> set[str]:
     """Return the columns of `table`, none if there is no such table."""
     rows = client.execute_sql(
-        "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
-        client.dataset_name,
-        table,
+        f"SELECT column_name FROM {information_schema(client, 'columns')} WHERE table_schema = %s AND table_name = %s",
+        schema_name(client, client.dataset_name),
+        schema_name(client, table),
     )
-    return {str(row[0]) for row in rows or ()}
+    return {case_of(client)(str(row[0])) for row in rows or ()}

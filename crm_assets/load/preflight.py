@@ -19,6 +19,7 @@ from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 from crm_assets.account import Account
 from crm_assets.errors import CrmAssetsError, SettingError, WarehouseError
 from crm_assets.extract.spool import Spooled
+from crm_assets.load.dialect import case_of, in_our_dialect, information_schema, schema_name
 from crm_assets.load.load import REJECTED_HINTS, explained
 from crm_assets.load.resource_loads import LOADS_COLUMNS, LOADS_TABLE
 from crm_assets.load.staging import drop_staging_tables
@@ -113,13 +114,11 @@ class _Preflight:
         self, job_client: SqlJobClientBase, pipeline: str, log: Callable[[str], None], *, is_exclusive: bool
     ) -> None:
         self._job_client = job_client
-        self._client: Client = job_client.sql_client
+        self._client: Client = in_our_dialect(job_client.sql_client)
         self._pipeline = pipeline
         self._log = log
         self._is_exclusive = is_exclusive
-        self._fold: Callable[[str], str] = (
-            str if self._client.capabilities.generates_case_sensitive_identifiers() else str.lower
-        )
+        self._fold = case_of(self._client)
 
     def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, CrmAssetsError]:
         tables = self._read()
@@ -150,10 +149,11 @@ class _Preflight:
         found: dict[str, _FoundTable] = {}
         rows = self._client.execute_sql(
             "SELECT c.table_name, t.table_type, c.column_name, c.data_type, c.is_nullable,"
-            " c.column_default FROM information_schema.columns c JOIN information_schema.tables t"
+            f" c.column_default FROM {information_schema(self._client, 'columns')} c"
+            f" JOIN {information_schema(self._client, 'tables')} t"
             " ON t.table_catalog = c.table_catalog AND t.table_schema = c.table_schema"
             " AND t.table_name = c.table_name WHERE c.table_schema = %s",
-            self._client.dataset_name,
+            schema_name(self._client, self._client.dataset_name),
         )
         for table, table_kind, column, kind, nullable, default in rows or ():
             key = self._fold(table)

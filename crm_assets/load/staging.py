@@ -8,6 +8,8 @@ from dlt.common.schema.typing import VERSION_TABLE_NAME
 from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.sql_client import SqlClientBase
 
+from crm_assets.load.dialect import case_of, information_schema, schema_name
+
 
 def drop_staging_tables(client: SqlClientBase[Any], tables: Collection[str], *, is_exclusive: bool) -> None:
     """Drop `tables` from the staging dataset, in whatever state they are; the next load makes what it needs.
@@ -20,13 +22,13 @@ def drop_staging_tables(client: SqlClientBase[Any], tables: Collection[str], *, 
         is_exclusive: whether nobody else can load meanwhile. Then the dataset goes too, if nothing is left in it.
     """
     rows = client.execute_sql(
-        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s",
-        client.staging_dataset_name,
+        f"SELECT table_name, table_type FROM {information_schema(client, 'tables')} WHERE table_schema = %s",
+        schema_name(client, client.staging_dataset_name),
     )
     kinds = {str(name): "VIEW" if "VIEW" in str(kind).upper() else "TABLE" for name, kind in rows or ()}
     if not kinds:
         return
-    fold = str if client.capabilities.generates_case_sensitive_identifiers() else str.lower
+    fold = case_of(client)
     ours = set(map(fold, [*tables, VERSION_TABLE_NAME]))
     dropped = [name for name in kinds if fold(name) in ours]
     with client.with_staging_dataset():

@@ -8,6 +8,7 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.sql_client import SqlClientBase
 
+from crm_assets.load.dialect import SPOKEN
 from crm_assets.load.key_sql import key_sql
 from crm_assets.models.by_products import REJECTED_TABLE
 from crm_assets.models.columns import LOAD_ID
@@ -63,10 +64,13 @@ def facts(
 
 def table_counts(client: SqlClientBase[Any], table: str, load_id: str) -> TableCounts:
     """Return how many rows `table` has, and how many of them the load `load_id` brought."""
-    counts = f"SELECT current_database(), count(*), count(*) FILTER (WHERE {client.escape_column_name(LOAD_ID)} = %s)"
+    catalog = "current_database()" if client.capabilities.sqlglot_dialect in SPOKEN else "NULL"
+    counts = f"SELECT {catalog}, count(*), count(*) FILTER (WHERE {client.escape_column_name(LOAD_ID)} = %s)"
     found = client.execute_sql(f"{counts} FROM {client.make_qualified_table_name(table)}", load_id)
-    catalog, rows, of_load = found[0] if found else ("", 0, 0)
-    return TableCounts(f"{catalog}.{client.dataset_name}.{table}", int(rows), int(of_load))
+    database, rows, of_load = found[0] if found else (None, 0, 0)
+    path = client.make_qualified_table_name_path(table, quote=False)
+    name = f"{database}.{client.dataset_name}.{table}" if database else ".".join(path)
+    return TableCounts(name, int(rows), int(of_load))
 
 
 def rejected_rows(client: SqlClientBase[Any], load_id: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:

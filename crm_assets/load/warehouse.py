@@ -19,6 +19,7 @@ from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.extract.incremental import Start
 from crm_assets.load.column_types import with_types
+from crm_assets.load.dialect import in_our_dialect
 from crm_assets.load.incremental import listing_starts
 from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
@@ -47,7 +48,7 @@ class OpenWarehouse:
     @property
     def sql(self) -> SqlClientBase[Any]:
         """The connection, for SQL."""
-        return self.client.sql_client
+        return in_our_dialect(self.client.sql_client)
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
         """Return `listings`, typed, with those among the failed whose tables cannot take them.
@@ -154,7 +155,11 @@ def open_warehouse(
         ExitStack() as stack,
     ):
         pipeline = dlt.pipeline(
-            account.name, destination=destination, dataset_name=account.dataset, pipelines_dir=str(directory / "dlt")
+            account.name,
+            destination=destination,
+            staging=settings.staging,
+            dataset_name=account.dataset,
+            pipelines_dir=str(directory / "dlt"),
         )
         try:
             opening = cast(AbstractContextManager[SqlJobClientBase], pipeline.destination_client())

@@ -55,10 +55,11 @@ class Warehouse:
             SettingError: dlt knows no such destination, its driver is not installed, or its settings cannot be used;
                 or there can be no snapshot where the settings say.
         """
-        from crm_assets.load.warehouses.destination import open_destination
+        from crm_assets.load.warehouses.destination import open_destination, require_parquet
         from crm_assets.load.warehouses.snapshot import snapshot_path
 
-        open_destination(self.account.warehouse.destination, self.account.data_dir)
+        destination = open_destination(self.account.warehouse.destination, self.account.data_dir)
+        require_parquet(destination, self.account.warehouse.staging)
         snapshot_path(self.account)
 
     def exists(self) -> bool:

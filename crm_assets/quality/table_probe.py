@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crm_assets.apis.api import Resource
+from crm_assets.load.dialect import SPOKEN, case_of, information_schema, schema_name
 from crm_assets.load.key_sql import key_sql
-from crm_assets.load.type_names import TYPE_NAMES, plain_type
+from crm_assets.load.type_names import data_type_in
 from crm_assets.models.by_products import VALID_FROM, VALID_TO, history_table
 from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column, variant_of
 from crm_assets.models.record import DataType, Reference
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from crm_assets.load.resource_loads import ResourceLoad
 
 MAX_FAILED_ROWS = 10
-TIMES = TYPE_NAMES["timestamp"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class TableProbe:
     ) -> None:
         self._client = client
         self._quote = client.escape_column_name
+        self._case = case_of(client)
         self._dataset = client.dataset_name
         self._last_loads = last_loads
         self._keys = keys
@@ -101,7 +102,7 @@ class TableProbe:
         """Measure the table of `resource`."""
         name = resource.name
         columns, columns_sql = self._columns(name), self._columns_sql(name)
-        wrong = {column.name: problem for column in resource.columns if (problem := _problem(column, columns))}
+        wrong = {column.name: problem for column in resource.columns if (problem := self._problem(column, columns))}
         sound = [column for column in resource.columns if column.name not in wrong]
         if not columns or not set(resource.key) <= set(columns):
             return TableStats(name, columns, wrong, 0, 0, {}, 0, 0, None, {}, {}, 0, {}, "", columns_sql)
@@ -129,6 +130,14 @@ class TableProbe:
             sql=sql,
             columns_sql=columns_sql,
         )
+
+    def _problem(self, column: Column, columns: Mapping[str, str]) -> str | None:
+        if column.name not in columns:
+            return "is missing"
+        found = columns[column.name]
+        if data_type_in(self._client, found) != column.data_type.name:
+            return f"is {found}, not {column.data_type.name}"
+        return None
 
     def repeated_keys(self, resource: Resource) -> Sequence[Sequence[Any]]:
         """Return up to ten keys that stand in more than one row, each followed by the number of rows."""
@@ -202,7 +211,7 @@ class TableProbe:
         columns = self._columns(name)
         if not columns:
             return {"have no history": self._query(f"SELECT count(*) FROM {self._table(resource.name)}")[0][0]}, ""
-        if not all(plain_type(columns.get(one, "")) in TIMES for one in (VALID_FROM, VALID_TO)):
+        if not all(self._is_time(columns.get(one, "")) for one in (VALID_FROM, VALID_TO)):
             return {"have versions without times": self._query(f"SELECT count(*) FROM {self._table(name)}")[0][0]}, ""
         rows, versions, key = self._table(resource.name), self._table(name), key_sql(self._client, resource.key)
         begin, end, deleted_at, missing = map(self._quote, (VALID_FROM, VALID_TO, DELETED_AT, MISSING_SINCE))
@@ -263,7 +272,14 @@ class TableProbe:
 
     def _referring(self, resource: Resource, sound: Sequence[Column], columns: Collection[str]) -> list[Column]:
         """Return the columns that refer to another table: as a model says, or because they hold the parent's key."""
-        declared = [column for column in sound if column.reference and column.reference != resource.name]
+        # A list in JSON is taken apart in words that only these have.
+        takes_lists = self._client.capabilities.sqlglot_dialect in SPOKEN
+        declared = [
+            column
+            for column in sound
+            if column.reference and column.reference != resource.name
+            if takes_lists or column.data_type.name != "json"
+        ]
         parent = resource.parent or ""
         inherited = [
             Column(name, name, DataType("text"), True, "", (Reference(parent),))
@@ -304,11 +320,14 @@ class TableProbe:
         if own is None or known is None or known.load_id >= own.load_id:
             return "1 = 1"
         columns = self._columns(resource)
-        times = [name for name in ("updated_time", "created_time") if plain_type(columns.get(name, "")) in TIMES]
+        times = [name for name in ("updated_time", "created_time") if self._is_time(columns.get(name, ""))]
         if not times:
             return "1 = 0"
         listed = known.loaded_at - timedelta(seconds=known.fetch_seconds)
         return f"coalesce({', '.join(map(self._quote, times))}) < TIMESTAMPTZ '{listed.isoformat()}'"
+
+    def _is_time(self, kind: str) -> bool:
+        return data_type_in(self._client, kind) == "timestamp"
 
     def _leads_nowhere(self, column: Column) -> str:
         assert column.reference  # noqa: S101 - only referring columns come here
@@ -322,11 +341,12 @@ class TableProbe:
         return f"{self._quote(DELETED_AT)} IS NULL" if DELETED_AT in columns else "1 = 1"
 
     def _columns(self, resource: str) -> dict[str, str]:
-        return {str(name): str(kind) for name, kind in self._query(self._columns_sql(resource))}
+        return {self._case(str(name)): str(kind) for name, kind in self._query(self._columns_sql(resource))}
 
     def _columns_sql(self, resource: str) -> str:
-        where = f"table_schema = '{self._dataset}' AND table_name = '{resource}'"
-        return f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}"
+        dataset, table = (schema_name(self._client, name) for name in (self._dataset, resource))
+        where = f"table_schema = '{dataset}' AND table_name = '{table}'"
+        return f"SELECT column_name, data_type FROM {information_schema(self._client, 'columns')} WHERE {where}"
 
     def _table(self, resource: str) -> str:
         return f"{self._quote(self._dataset)}.{self._quote(resource)}"
@@ -336,12 +356,3 @@ def _required(resource: Resource, sound: Sequence[Column], columns: Collection[s
     """Return those of `columns` that must not be NULL: declared so, or part of the primary key."""
     declared = [column.name for column in sound if not column.nullable]
     return list(dict.fromkeys([*declared, *(name for name in resource.key if name in columns)]))
-
-
-def _problem(column: Column, columns: Mapping[str, str]) -> str | None:
-    if column.name not in columns:
-        return "is missing"
-    found = columns[column.name]
-    if plain_type(found) not in TYPE_NAMES[column.data_type.name]:
-        return f"is {found}, not {column.data_type.name}"
-    return None

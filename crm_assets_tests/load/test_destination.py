@@ -10,7 +10,7 @@ import pytest
 from crm_assets.errors import SettingError, WarehouseLocked
 from crm_assets.load.warehouses.destination import duckdb_path, exclusive, open_destination
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize, Warehouse, failure_of
+from crm_assets_tests.conftest import Command, Materialize, Warehouse, failure_of
 from crm_assets_tests.load.test_duckdb import holder  # noqa: F401 - a fixture
 
 
@@ -66,11 +66,11 @@ def test_a_run_into_a_named_duckdb_has_its_memory_limit(
 @pytest.mark.parametrize(
     ("name", "extra"),
     [
-        ("snowflake", "dlt[snowflake]"),
-        ("bigquery", "dlt[bigquery]"),
+        ("snowflake", "crm_assets[snowflake]"),
+        ("bigquery", "crm_assets[bigquery]"),
         ("mssql", "dlt[mssql]"),
-        ("databricks", "dlt[databricks]"),
-        ("clickhouse", "dlt[clickhouse]"),
+        ("databricks", "crm_assets[databricks]"),
+        ("clickhouse", "crm_assets[clickhouse]"),
         ("athena", "dlt[athena]"),
     ],
 )
@@ -95,6 +95,25 @@ def test_a_missing_driver_is_said_before_the_crm_is_asked(settings: dict[str, st
     assert done.returncode == 2
     assert 'pip install "crm_assets[postgres]"' in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert not sandbox.requests
+
+
+def test_a_warehouse_that_loads_from_a_bucket_alone_needs_one_and_another_takes_none(
+    crm_assets: Command, sandbox: Sandbox
+) -> None:
+    login = {
+        f"DESTINATION__REDSHIFT__CREDENTIALS__{name}": "x" for name in ("HOST", "DATABASE", "USERNAME", "PASSWORD")
+    }
+    for changes, said in (
+        ({"WAREHOUSE__DESTINATION": "redshift", **login}, "WAREHOUSE__STAGING in the environment"),
+        (
+            {"WAREHOUSE__STAGING": "filesystem"},
+            "warehouse.staging (WAREHOUSE__STAGING) is 'filesystem', and duckdb loads",
+        ),
+    ):
+        done = crm_assets("sync", "deals", **changes)
+        assert done.returncode == 2
+        assert said in " ".join(done.stderr.split())
     assert not sandbox.requests
 
 

@@ -24,8 +24,6 @@ from crm_assets.load.warehouses.duckdb import held
 from crm_assets.settings import find_setting
 
 _SETTING = "warehouse.destination (WAREHOUSE__DESTINATION)"
-_OUR_EXTRAS = ("postgres",)
-"""Destinations that need more than dlt's own extra brings; pyproject.toml has one for each."""
 
 
 def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
@@ -63,6 +61,27 @@ def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
     except ConfigurationException as error:
         raise SettingError(f"The settings destination.{name} cannot be used: {_first_line(error)}") from None
     return destination
+
+
+def require_parquet(destination: Destination[Any, Any], staging: str | None) -> None:
+    """Check that `destination` takes the files of a load: directly, or through `staging`.
+
+    Raises:
+        SettingError: it takes them only through a bucket, and `warehouse.staging` names none; or it takes none
+            from one.
+    """
+    capabilities = destination.capabilities()
+    if staging and "parquet" not in (capabilities.supported_staging_file_formats or ()):
+        raise SettingError(
+            f"warehouse.staging (WAREHOUSE__STAGING) is {staging!r}, and {destination.destination_name} loads nothing "
+            "from a bucket. Unset it."
+        )
+    if not staging and "parquet" not in (capabilities.supported_loader_file_formats or ()):
+        raise SettingError(
+            f"{_SETTING} is {destination.destination_name!r}, which loads files only from a bucket. Set "
+            '`staging = "filesystem"` under [warehouse] in .dlt/config.toml, or WAREHOUSE__STAGING in the environment, '
+            "and the bucket under [destination.filesystem]."
+        )
 
 
 def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
@@ -210,13 +229,9 @@ def _require_driver(destination: Destination[Any, Any], name: str) -> None:
 
 
 def _missing(name: str, kind: str, problem: str) -> str:
-    extras = metadata("dlt").get_all("Provides-Extra") or []
-    if kind in _OUR_EXTRAS:
-        remedy = f'pip install "crm_assets[{kind}]"'
-    elif kind in extras:
-        remedy = f'pip install "dlt[{kind}]"'
-    else:
-        remedy = "see dlt's documentation of it"
+    packages = (one for one in ("crm_assets", "dlt") if kind in (metadata(one).get_all("Provides-Extra") or []))
+    package = next(packages, None)
+    remedy = f'pip install "{package}[{kind}]"' if package else "see dlt's documentation of it"
     return f"{_SETTING} is {name!r}, and its driver is not installed: {problem.rstrip('.')}. Install it: {remedy}"
 
 
