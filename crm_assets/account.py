@@ -9,8 +9,8 @@ from typing import Any
 from crm_assets.address import composed_address, refuse_sandbox
 from crm_assets.apis.api import Api, Resource, load_api
 from crm_assets.apis.api_config import Cadence
-from crm_assets.errors import ApiConfigError, SettingError
-from crm_assets.project import data_directory, mounted_data_directory, project_directory
+from crm_assets.errors import SettingError
+from crm_assets.project import mounted_data_directory, project_directory
 from crm_assets.settings import (
     SANDBOX,
     AccountSettings,
@@ -191,52 +191,6 @@ def resolve_account(
         alerts=alerts or {},
         data_dir=(crm.data_dir or fallback_dir or mounted_data_directory()).absolute(),
     )
-
-
-def configured_accounts(name: str | None = None, *, unusable: dict[str, ApiConfigError] | None = None) -> list[Account]:
-    """Return the accounts of the stand-alone project: those that the setting `accounts` names, `crm` if it is not set.
-
-    Args:
-        name: the only one to return; None for all.
-        unusable: takes the accounts whose APIs cannot be read, each with its error, instead of raising the first one.
-
-    Raises:
-        ApiConfigError: the API of one cannot be read.
-        SettingError: `name` is not configured, two accounts have one name or write into one dataset, or one has a
-            setting that cannot be used.
-    """
-    names = _configured_names()
-    if name is not None and name not in names:
-        raise SettingError(f"There is no account {name!r}. Configured: {', '.join(names)} (setting `accounts`).")
-    accounts = []
-    for one in names if name is None else [name]:
-        try:
-            accounts.append(resolve_account(one, fallback_dir=data_directory()))
-        except ApiConfigError as error:
-            if unusable is None:
-                raise
-            unusable[one] = error
-    places: dict[tuple[str, str], str] = {}
-    for account in accounts:
-        place = (account.warehouse.destination, account.dataset)
-        if other := places.get(place):
-            raise SettingError(
-                f"The accounts {other} and {account.name} write into one dataset, {account.dataset}. "
-                f"Set `dataset` under [{account.section}.warehouse] in .dlt/config.toml."
-            )
-        places[place] = account.name
-    return accounts
-
-
-def _configured_names() -> list[str]:
-    found = find_setting("accounts")
-    names = [DEFAULT_ACCOUNT] if found is None else list(split_names(found))
-    if not names or len(set(names)) < len(names):
-        raise SettingError(
-            'The setting `accounts` must name each account once. Set it in .dlt/config.toml: accounts = ["crm"], '
-            "or ACCOUNTS in the environment."
-        )
-    return names
 
 
 def _cadenced(resources: Sequence[Resource], cadences: Mapping[str, Cadence]) -> tuple[Resource, ...]:

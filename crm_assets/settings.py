@@ -164,8 +164,12 @@ def setting_origin(key: str) -> Origin | None:
             value, variable = provider.get_value(name, accessor.default_type, None, *sections)
             if value is not None:
                 file = provider.get_value_location(name, None, *sections)
-                return Origin(value, f".dlt/{file}" if file else f"{variable} in the environment")
+                return Origin(value, _place_of(file) if file else f"{variable} in the environment")
     return None
+
+
+def _place_of(file: str) -> str:
+    return file if Path(file).is_absolute() else f".dlt/{file}"
 
 
 def explain_reference(account: str, reference: Reference, problem: str) -> str:
@@ -224,9 +228,11 @@ class Settings(BaseModel):
             name: the setting.
             kind: what kind of error pydantic calls it.
             message: what pydantic says.
-            section: where it was found; None for the section where it belongs.
+            section: where it was found; None for the one where it is set, or else where it belongs.
         """
-        section = section or cls._sections(account, None)[-1]
+        sections = cls._sections(account, None)
+        found = (one for one in sections if find_setting(f"{one}.{name}") is not None)
+        section = section or next(found, sections[-1])
         if kind == "extra_forbidden":
             return f"{section}.{name} is not a setting. Known: {', '.join(cls.model_fields)}."
         annotation = cls.model_fields[name].annotation
@@ -234,9 +240,13 @@ class Settings(BaseModel):
         problem = "is not set" if kind == "missing" else f"cannot be used: {message.removeprefix('Value error, ')}"
         file = ".dlt/secrets.toml" if secret else ".dlt/config.toml"
         variable = f"{section}.{name}".replace(".", "__").upper()
-        return (
-            f"{section}.{name} {problem}. Set `{name}` under [{section}] in {file}, or {variable} in the environment."
-        )
+        origin = setting_origin(f"{section}.{name}")
+        if origin and origin.place.endswith((".yaml", ".yml")):
+            inner = section.removeprefix(f"sources.{account}").lstrip(".")
+            where = f"Set `{name}` of {account}{f', under {inner},' if inner else ''} in {origin.place}"
+        else:
+            where = f"Set `{name}` under [{section}] in {file}"
+        return f"{section}.{name} {problem}. {where}, or {variable} in the environment."
 
     @classmethod
     def _sections(cls, account: str, resource: str | None) -> list[str]:
@@ -430,7 +440,11 @@ class AutomationSettings(Settings):
 
     enabled: bool = Field(False, description="Turn on schedules and sensors by default.")
     timezone: Annotated[str, AfterValidator(_time_zone)] = Field("UTC", description="Time zone of the crons.")
-    frequent_cron: str = Field("*/15 * * * *", description="Cron expression for resources with cadence `frequent`.")
+    frequent_cron: str = Field(
+        "*/15 * * * *",
+        description="Cron expression for resources with cadence `frequent`. `H` stands for a number that follows from "
+        "the account's name, as in `H/15 * * * *`.",
+    )
     daily_cron: str = Field("5 3 * * *", description="Cron expression for resources with cadence `daily`.")
     watch: Names | None = Field(
         None,
@@ -446,6 +460,13 @@ class AutomationSettings(Settings):
     keep_runs: Annotated[int, Field(ge=1)] = Field(
         1_000, description="Finished runs of each job that stay in Dagster's history at the most."
     )
+
+    def spread(self) -> Self:
+        """Return the same with each cron that nobody has set at a time of its own for each account."""
+        spread = {"frequent_cron": "H/15 * * * *", "daily_cron": "H 3 * * *"}
+        return self.model_copy(
+            update={name: cron for name, cron in spread.items() if name not in self.model_fields_set}
+        )
 
 
 class AlertSettings(Settings):

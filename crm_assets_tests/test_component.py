@@ -79,7 +79,7 @@ def test_an_api_with_an_error_stands_there_with_the_error_and_takes_nothing_else
 
 
 def test_one_of_several_accounts_may_have_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crm_assets.account import configured_accounts
+    from crm_assets.accounts import configured_accounts
 
     (tmp_path / "shop.yaml").write_text("client: {}\nresources: []\n")
     monkeypatch.setenv("ACCOUNTS", "crm,shop")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from crm_assets.account import Account, configured_accounts, resolve_account
+from crm_assets.account import Account, resolve_account
+from crm_assets.accounts import configured_accounts
 from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.extract.connect import connect
 from crm_assets.project import ROOT, exposed_secrets

@@ -9,6 +9,7 @@ from crm_assets.orchestration.run import Outcome
 
 if TYPE_CHECKING:
     from crm_assets.cli.examine import Examined
+    from crm_assets.report.accounts import AccountState
 
 
 def outcomes_as_json(outcomes: Sequence[Outcome]) -> str:
@@ -30,6 +31,23 @@ def examined_as_json(found: "Mapping[str, Sequence[Examined]]") -> str:
             "examined": [{"what": one.what, "outcome": one.state, "found": one.found} for one in examined],
         }
         for account, examined in found.items()
+    ]
+    return _text({"accounts": accounts})
+
+
+def accounts_as_json(states: "Sequence[AccountState]") -> str:
+    """Return how each account stands."""
+    accounts = [
+        {
+            "account": one.name,
+            "ok": one.state != "ERROR",
+            "state": one.state,
+            "said": one.said,
+            "dataset": one.dataset,
+            "loaded_at": one.loaded_at.strftime("%Y-%m-%dT%H:%M:%SZ") if one.loaded_at else None,
+            "freshness": one.freshness.state if one.freshness else None,
+        }
+        for one in states
     ]
     return _text({"accounts": accounts})
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from crm_assets.errors import ApiConfigError, CrmAssetsError, Reason, SettingError
+from crm_assets.errors import CrmAssetsError, Reason, SettingError
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
@@ -35,16 +35,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 def accounts_of(name: str | None, resources: list[str] | None = None, *, shown: Console = out) -> "list[Account]":
     """Return the accounts that a command is about, and say on `shown` which they are.
 
-    One whose API cannot be read is told, and left out; the command then ends as failed when the others are done.
+    One that cannot be loaded is told, and left out; the command then ends as failed when the others are done.
 
     Raises:
-        SettingError: an account has a setting that cannot be used, or `resources` could be of several accounts.
+        SettingError: the only account has a setting that cannot be used, or `resources` could be of several accounts.
         ApiConfigError: the API of the only account cannot be read.
     """
-    from crm_assets.account import configured_accounts
+    from crm_assets.accounts import Unusable, configured_accounts
     from crm_assets.unknown_settings import unknown_settings
 
-    unusable: dict[str, ApiConfigError] = {}
+    unusable: Unusable = {}
     accounts = configured_accounts(name, unusable=unusable)
     if unusable and not accounts:
         raise next(iter(unusable.values()))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from crm_assets.cli.accounts import accounts_app
 from crm_assets.cli.dev import dev, sandbox
 from crm_assets.cli.doctor import doctor
 from crm_assets.cli.init_resource import init_resource
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (sync, check, status, report, ping, doctor, init_resource, dev):
     app.command()(command)
+app.add_typer(accounts_app)
 app.command(epilog="\n\n".join(["Kinds of faults:", *(f"- {kind}: {seen}" for kind, seen in KINDS.items())]))(sandbox)
 
 

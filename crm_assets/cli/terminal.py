@@ -18,11 +18,13 @@ from crm_assets.text import lasting
 
 if TYPE_CHECKING:
     from crm_assets.cli.examine import Examined
+    from crm_assets.report.accounts import AccountState
 
-_TEXTS = ("found", "answer", "observed")
+_TEXTS = ("found", "answer", "observed", "state")
 """Columns of sentences, which take several lines where they must."""
 _LANDED = ("rows", "new", "changed", "deleted", "rejected")
 """What is told of a load; 80 columns have no place for more."""
+_FRESHNESS: dict[State, str] = {"passed": "fresh", "WARN": "late", "ERROR": "stale"}
 _SEVERITY: dict[State, int] = {"passed": 0, "WARN": 1, "ERROR": 2}
 _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "errors"}
 
@@ -191,6 +193,21 @@ def print_status(console: Console, report: Report) -> None:
         count = "" if asset.rows is None else f"{asset.rows:,}"
         rows.append([asset.key, SIGNS[asset.state], count, age, " ".join(said.split())])
     _print(console, ["asset", "", "rows", "loaded ago", "found"], rows, left={0, 1, 4})
+
+
+def print_accounts(console: Console, states: "Sequence[AccountState]") -> None:
+    """Print one line for each account."""
+    rows = [
+        [
+            one.name,
+            SIGNS[one.state],
+            f"{one.loaded_at:%Y-%m-%d %H:%M}" if one.loaded_at else "never",
+            _FRESHNESS[one.freshness.state] if one.freshness else "",
+            one.said,
+        ]
+        for one in states
+    ]
+    _print(console, ["account", "", "loaded (UTC)", "freshness", "state"], rows, left={0, 1, 2, 3, 4})
 
 
 def print_checked(console: Console, checked: Sequence[Checked]) -> None:

@@ -1,8 +1,13 @@
 """The names by which Dagster knows what belongs to an account. Users and scripts depend on them."""
 
+from urllib.parse import urlsplit
+
 import dagster as dg
 
 from crm_assets.account import Account
+
+HOST_TAG = ".dagster/crm_assets_host"
+"""Tag of each run of an account: the host of its CRM. Dagster's UI hides tags that begin so."""
 
 
 def asset_key(account: Account, resource: str) -> dg.AssetKey:
@@ -28,6 +33,12 @@ def cadence_job(account: Account, cadence: str) -> str:
 def checks_job(account: Account) -> str:
     """Return the name of the job that checks all tables and loads nothing."""
     return f"{account.name}_checks"
+
+
+def run_tags(account: Account) -> dict[str, str]:
+    """Return the tags of each run of a job of `account`, by which a deployment can limit runs for each CRM."""
+    host = urlsplit(account.crm.base_url or "").netloc or account.crm.base_url
+    return {HOST_TAG: host} if host else {}
 
 
 def api_resource(account: Account) -> str:

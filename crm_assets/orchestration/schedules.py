@@ -13,6 +13,7 @@ from crm_assets.orchestration.freshness import ANY_MONDAY
 from crm_assets.orchestration.jobs import names_of, of_cadence
 from crm_assets.orchestration.keys import cadence_job
 from crm_assets.orchestration.run_history import UNFINISHED
+from crm_assets.orchestration.spread_crons import spread_cron
 from crm_assets.settings import AutomationSettings
 
 
@@ -29,17 +30,25 @@ def schedule_name(account: Account, cadence: Cadence) -> str:
 
 
 def crons(account: Account) -> Mapping[Cadence, str]:
-    """Return the cron of each cadence.
+    """Return the cron of each cadence, with numbers where the settings have `H`.
 
     Raises:
         SettingError: one is not a cron.
     """
-    found: dict[Cadence, str] = {
+    written: dict[Cadence, str] = {
         "frequent": account.automation.frequent_cron,
         "daily": account.automation.daily_cron,
     }
-    for cadence, cron in found.items():
-        if not is_valid_cron_schedule(cron) or not _is_ever_due(cron):
+    found: dict[Cadence, str] = {}
+    for cadence, cron in written.items():
+        try:
+            found[cadence] = spread_cron(cron, account.name)
+        except ValueError as error:
+            problem = f"{cron!r}: {error}"
+            raise SettingError(
+                AutomationSettings.explain(account.name, f"{cadence}_cron", "value_error", problem)
+            ) from None
+        if not is_valid_cron_schedule(found[cadence]) or not _is_ever_due(found[cadence]):
             problem = f"{cron!r} is not a cron expression of five fields, such as */15 * * * *"
             raise SettingError(AutomationSettings.explain(account.name, f"{cadence}_cron", "value_error", problem))
     return found

@@ -1,18 +1,19 @@
-"""What stands for an account whose API cannot be read, so that its writer sees why, and other accounts go on."""
+"""What stands for an account that cannot be loaded, so that its writer sees why, and other accounts go on."""
 
 import dagster as dg
 
-from crm_assets.errors import ApiConfigError
+from crm_assets.errors import ApiConfigError, SettingError
 
 
-def unusable_account(name: str, error: ApiConfigError) -> dg.Definitions:
+def unusable_account(name: str, error: ApiConfigError | SettingError) -> dg.Definitions:
     """Return definitions that say `error`: at once in the log, in the UI, and when they are run.
 
     Args:
         name: name of the account.
-        error: why its API cannot be read.
+        error: what is wrong with its API or its settings.
     """
-    why = f"The account {name} cannot be loaded: its API has an error.\n{error}"
+    cause = "its API has an error" if isinstance(error, ApiConfigError) else "a setting cannot be used"
+    why = f"The account {name} cannot be loaded: {cause}.\n{error}"
     dg.get_dagster_logger().error(why)
 
     @dg.asset(name=f"{name}_api", group_name=name, kinds={"api"}, description=f"{why}\n\nCorrect it, and reload.")

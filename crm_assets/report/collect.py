@@ -79,14 +79,15 @@ def _assets(
     recorded: Recorded | None,
 ) -> Iterator[AssetResult]:
     last, recent = last_loads(instance, account), recent_loads(instance, account, HISTORY)
-    policies = _policies(instance, account)
+    switched = {one.name: one.status for one in (instance.all_instigator_state() if instance.schedule_storage else ())}
+    limits = policies(account, switched)
     address = _dagster_url(account)
     for resource in account.select(resources):
         name = resource.name
         asset = _asset(instance, account, resource, last.get(name), recent[name])
         if recorded is not None:
             asset = _as_recorded(asset, name, recorded)
-        freshness = _freshness(asset.last_materialized, policies.get(name), now)
+        freshness = freshness_of(asset.last_materialized, limits.get(name), now)
         yield replace(asset, freshness=freshness, dagster_url=address)
 
 
@@ -130,10 +131,13 @@ def _as_recorded(asset: AssetResult, resource: str, recorded: Recorded) -> Asset
     )
 
 
-def _policies(instance: dg.DagsterInstance, account: Account) -> dict[str, tuple[timedelta, timedelta]]:
-    """Return after which ages a table is late, and stale; nothing for those that no running schedule loads."""
-    states = instance.all_instigator_state() if instance.schedule_storage else ()
-    switched = {one.name: one.status for one in states}
+def policies(account: Account, switched: Mapping[str, object]) -> dict[str, tuple[timedelta, timedelta]]:
+    """Return after which ages a table is late, and stale; nothing for those that no running schedule loads.
+
+    Args:
+        account: whose tables they are.
+        switched: the status of each schedule that somebody has switched on or off.
+    """
     found = {}
     for cadence, cron in crons(account).items():
         status = switched.get(schedule_name(account, cadence))
@@ -207,9 +211,10 @@ def _load(last: LastLoad | None, loaded_at: datetime | None) -> LoadResult:
     return LoadResult(last.ending, _moment(last.ended_at), last.problem, last.run_id)
 
 
-def _freshness(
+def freshness_of(
     loaded_at: datetime | None, policy: tuple[timedelta, timedelta] | None, now: datetime
 ) -> Freshness | None:
+    """Return how old a table is that was loaded at `loaded_at`; None if it never was, or nothing loads it by itself."""
     if loaded_at is None or policy is None:
         return None
     age, (late, stale) = now - loaded_at, policy

@@ -33,7 +33,7 @@ SECTIONS: list[type[Settings]] = [
     *(WarehouseSettings, SyncSettings, CheckSettings, SandboxSettings, AutomationSettings, AlertSettings),
 ]
 OTHERS = {
-    *("accounts", "destination.duckdb.credentials", "sources.crm.email", "sources.crm.api_key"),
+    *("accounts", "slice", "destination.duckdb.credentials", "sources.crm.email", "sources.crm.api_key"),
     *("sources.crm.domain", "sources.crm.events_start", "sources.crm.events_span_days"),
 }
 """Settings that are described, and that no class of ours has: dlt's, and what the APIs that come along refer to."""

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 import tomlkit
+import yaml
 from _pytest.mark import ParameterSet
 
 from crm_assets.project import ROOT
@@ -73,6 +74,10 @@ class Reader:
                     self._type(step)
             case "toml":
                 self._set(block.place or ".dlt/config.toml", text)
+            case "yaml" if block.place == "accounts.yaml":
+                (self.shell.folder / block.place).write_text(text)
+            case "yaml" if block.place == "dagster.yaml":
+                yaml.safe_load(text)
             case "yaml":
                 [file] = self.shell.folder.rglob(block.place or "")
                 file.write_text(text)
