@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from crm_assets.orchestration.run_reaper import process_tags
+from crm_assets.orchestration.heartbeat import process_of
 from crm_assets.project import ROOT
 from crm_assets_tests.conftest import history_in
 
@@ -24,13 +24,13 @@ _BIN = Path(sys.executable).parent
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "crm_assets"}
 
 
-def eventually(look: Callable[[], T | None], patience: float = _PATIENCE) -> T:
+def eventually(look: Callable[[], T | None], patience: float = _PATIENCE, every: float = 0.5) -> T:
     """Return the first thing that `look` finds; other processes make it, and tell nobody when."""
     deadline = monotonic() + patience
     while monotonic() < deadline:
         if found := look():
             return found
-        Event().wait(0.5)
+        Event().wait(every)
     raise AssertionError(f"not seen within {patience:.0f} s")
 
 
@@ -92,8 +92,8 @@ class Deployment:
         # GraphQL does not say this tag: it is hidden from the UI.
         with history_in(self.home) as instance:
             run = instance.get_run_by_id(run_id)
-        tag = run.tags.get(next(iter(process_tags(run_id)))) if run else None
-        return int(tag.split("/")[1]) if tag else None
+        process = process_of(run) if run else None
+        return process.pid if process else None
 
     def materialized(self, run_id: str) -> set[str]:
         """Return the resources that a run has materialized."""

@@ -8,7 +8,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import CADENCES, Cadence
-from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job, run_tags
+from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, host_tags, main_job
+from crm_assets.orchestration.run_reaper import job_tags
 
 
 def build_jobs(account: Account) -> list[UnresolvedAssetJobDefinition]:
@@ -30,7 +31,7 @@ def checks_only_job(account: Account, resources: Iterable[Resource]) -> Unresolv
         checks_job(account),
         selection=dg.AssetSelection.checks_for_assets(*keys),
         executor_def=dg.in_process_executor,
-        run_tags=run_tags(account),
+        run_tags={**job_tags(account), **host_tags(account)},
         description="Checks all tables without loading anything.",
     )
 
@@ -44,7 +45,7 @@ def _load_job(
         selection=dg.AssetSelection.assets(*keys) | dg.AssetSelection.checks_for_assets(*keys),
         # One step: a process of its own for it would only cost time.
         executor_def=dg.in_process_executor,
-        run_tags=run_tags(account),
+        run_tags={**job_tags(account), **host_tags(account)},
         description=description,
     )
 

@@ -35,7 +35,7 @@ def checks_job(account: Account) -> str:
     return f"{account.name}_checks"
 
 
-def run_tags(account: Account) -> dict[str, str]:
+def host_tags(account: Account) -> dict[str, str]:
     """Return the tags of each run of a job of `account`, by which a deployment can limit runs for each CRM."""
     host = urlsplit(account.crm.base_url or "").netloc or account.crm.base_url
     return {HOST_TAG: host} if host else {}

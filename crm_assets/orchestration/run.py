@@ -17,10 +17,11 @@ from sqlalchemy.exc import OperationalError
 from crm_assets.account import Account
 from crm_assets.errors import DiskError, Reason
 from crm_assets.orchestration import build_defs
+from crm_assets.orchestration.heartbeat import process_tags
 from crm_assets.orchestration.jobs import checks_only_job
 from crm_assets.orchestration.keys import asset_key, checks_job, main_job, warehouse_resource
 from crm_assets.orchestration.run_history import stated_failure, was_interrupted
-from crm_assets.orchestration.run_reaper import process_tags, reap_dead_runs
+from crm_assets.orchestration.run_reaper import reap_dead_runs
 
 
 def _logging(level: str) -> dict[str, Any]:

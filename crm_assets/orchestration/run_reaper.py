@@ -1,46 +1,134 @@
-"""Runs whose process was killed: nobody else would ever end them, and the queue would wait for them."""
+"""Runs whose process or machine died: nobody else would ever end them, and the queue would wait for them."""
 
-import os
+from collections.abc import Sequence
 from socket import gethostname
+from typing import NamedTuple
 
 import dagster as dg
 import psutil
 
-_PROCESS = ".dagster/crm_assets_process"
-"""Dagster's UI hides tags that begin so."""
-_PROCESS_BEFORE = "crm_assets/process"
-"""The name of earlier versions, for runs that began before an upgrade."""
+from crm_assets.account import Account
+from crm_assets.orchestration.heartbeat import BEAT, RunProcess, machine, process_of
+
+_GAP = 60.0
+"""Seconds without a new heartbeat after which a run is ended."""
+_PATIENCE = 300.0
+"""The same for a run that has none: its step has not begun, or has ended."""
+_LONG_PAUSE = 120.0
+"""Seconds between two looks after which what was seen before counts for nothing."""
+_JOB = ".dagster/crm_assets_job"
 _WITHIN = 1.0
 """Seconds by which two readings of one process's start may differ."""
 
 
-def process_tags(run_id: str) -> dict[str, str]:
-    """Return the tags of the run `run_id`, which this process executes.
-
-    They name the run, because Dagster copies tags to the run that tries it again.
-    """
-    return {_PROCESS: f"{gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}/{run_id}"}
-
-
-def tag_process(context: dg.AssetExecutionContext) -> None:
-    """Tag the run of `context` with this process, if it executes the whole run and not just a step of it."""
-    if context.job_def.executor_def.name in (dg.in_process_executor.name, "execute_in_process"):
-        context.instance.add_run_tags(context.run.run_id, process_tags(context.run.run_id))
+def job_tags(account: Account) -> dict[str, str]:
+    """Return the tags of all runs of the jobs of `account`, by which they are told from others of the same name."""
+    return {_JOB: account.name}
 
 
 def reap_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report every run whose process on this machine is gone as failed."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        match (run.tags.get(_PROCESS) or run.tags.get(_PROCESS_BEFORE, "")).split("/"):
-            case [host, pid, started, run.run_id] if host == gethostname() and not _lives(int(pid), float(started)):
-                instance.report_run_failed(run, "The process that ran it was killed.")
+    for run in _started(instance):
+        _end_if_gone(instance, run, process_of(run))
 
 
-def _lives(pid: int, started: float) -> bool:
+class _Silence(NamedTuple):
+    process: RunProcess | None
+    """What the run says, with its last heartbeat."""
+    seconds: float
+    """For how long it has said nothing else."""
+
+
+class HeartbeatMonitor:
+    """Ends runs on whatever machine, when their process is gone or their heartbeat has stopped.
+
+    No clocks of two machines are compared: the monitor counts for how long it has itself seen nothing new. The time
+    between two looks counts as one heartbeat at the most, since nobody knows what happened meanwhile: this process may
+    have slept, or the database was away. After a long pause, or an error of the database, it begins anew.
+
+    Args:
+        gap: seconds without a new heartbeat after which a run is ended.
+        patience: the same for a run of an account's job that has no heartbeat.
+    """
+
+    def __init__(self, gap: float = _GAP, patience: float = _PATIENCE) -> None:
+        self._gap = gap
+        self._patience = patience
+        self._silences: dict[str, _Silence] = {}
+        self._looked_at = 0.0
+
+    def reap(self, instance: dg.DagsterInstance, now: float) -> None:
+        """Look at the runs that work, and report those as failed that are dead.
+
+        Args:
+            instance: whose runs they are.
+            now: seconds, by a clock of this process that is never set.
+        """
+        before, self._silences = self._silences, {}
+        passed, self._looked_at = now - self._looked_at, now
+        if passed > _LONG_PAUSE:
+            before = {}
+        silences = {}
+        for run in _started(instance):
+            process = process_of(run)
+            limit = self._limit(run, process)
+            if limit is None:
+                _end_if_gone(instance, run, process)
+                continue
+            known = before.get(run.run_id)
+            seconds = known.seconds + min(passed, BEAT) if known and known.process == process else 0.0
+            if seconds < limit:
+                silences[run.run_id] = _Silence(process, seconds)
+            elif _is_unchanged(instance, run) and not _waits_for_pool(instance, run):
+                instance.report_run_failed(run, f"{_where(process)} has given no sign of life for {seconds:.0f} s.")
+        self._silences = silences
+
+    def _limit(self, run: dg.DagsterRun, process: RunProcess | None) -> float | None:
+        """Return after how many seconds the silence of `run` means that it is dead; None if it means nothing."""
+        if process and _is_here(process):
+            return None
+        if process and process.beat:
+            return self._gap
+        return self._patience if _JOB in run.tags else None
+
+
+def _started(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+def _end_if_gone(instance: dg.DagsterInstance, run: dg.DagsterRun, process: RunProcess | None) -> None:
+    if process and _is_here(process) and not _lives(process) and _is_unchanged(instance, run):
+        instance.report_run_failed(run, "The process that ran it was killed.")
+
+
+def _is_here(process: RunProcess) -> bool:
+    return process.machine in (machine(), gethostname())  # the name alone: an earlier version began the run
+
+
+def _lives(process: RunProcess) -> bool:
     # In a container that is started again, the same number is soon another process.
     try:
-        return bool(abs(psutil.Process(pid).create_time() - started) < _WITHIN)
+        return bool(abs(psutil.Process(process.pid).create_time() - process.created) < _WITHIN)
     except psutil.AccessDenied:
         return True
     except psutil.NoSuchProcess:
         return False
+
+
+def _is_unchanged(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether `run` has neither ended nor given a sign of life since it was read, nor another has ended it."""
+    again = instance.get_run_by_id(run.run_id)
+    return again is not None and again.status is run.status and process_of(again) == process_of(run)
+
+
+def _waits_for_pool(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether the step of `run` waits for a slot, as it does where `pools.granularity` is `op`."""
+    log = instance.event_log_storage
+    infos = (
+        log.get_concurrency_infos(list(log.get_concurrency_keys())) if log.supports_global_concurrency_limits else {}
+    )
+    return any(run.run_id in info.pending_run_ids for info in infos.values())
+
+
+def _where(process: RunProcess | None) -> str:
+    return f"The process that ran it, on {process.machine.split(':')[0]}," if process else "The process that ran it"

@@ -18,11 +18,11 @@ from crm_assets.load.table_locks import table_locks
 from crm_assets.load.tables import facts
 from crm_assets.orchestration.by_products import by_product_events
 from crm_assets.orchestration.checks import evaluate
+from crm_assets.orchestration.heartbeat import heartbeat
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.metadata import materialization_metadata
 from crm_assets.orchestration.resources import CrmApi, Warehouse
 from crm_assets.orchestration.run_history import failure
-from crm_assets.orchestration.run_reaper import tag_process
 from crm_assets.project import exposed_secrets
 from crm_assets.unknown_settings import unknown_settings
 
@@ -46,6 +46,7 @@ def sync(
     listener = listener_or_log(context.log.info)
     wanted = _wanted(context, account)
     with (
+        heartbeat(context),
         _told_to_dagster(context, account, listener),
         working_directory(account, context.run.run_id) as directory,
         table_locks(account, wanted, listener.say) as require_locks,
@@ -115,8 +116,7 @@ def _replace_snapshot(warehouse: "OpenWarehouse", listener: ProgressListener, pr
 
 @contextmanager
 def _told_to_dagster(context: dg.AssetExecutionContext, account: Account, listener: ProgressListener) -> Iterator[None]:
-    """Let Dagster know which process works, and how the attempt ended: to try once more, or what failed and why."""
-    tag_process(context)
+    """Let Dagster know how the attempt ended: to try once more, or what failed and why."""
     for warning in [exposed_secrets(), *unknown_settings(account)]:
         if warning:
             listener.say(warning)
