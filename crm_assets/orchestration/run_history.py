@@ -5,6 +5,7 @@ A step that fails says once, as data, which resources did not load and why: `fai
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from time import time
 from typing import Literal, cast
 
 import dagster as dg
@@ -23,6 +24,9 @@ UNFINISHED = [
 ]
 """The states of a run that still works, or will."""
 _WILL_RETRY = "dagster/will_retry"
+_RETRIED_AS = "dagster/auto_retry_run_id"
+_RETRY_WITHIN = 120.0
+"""Seconds within which Dagster's daemon tries a run again, if ever."""
 
 Ending = Literal["landed", "failed", "running", "unknown"]
 """`unknown` is a run that a person ended, that Dagster will try again, or that is no longer in the history."""
@@ -60,6 +64,8 @@ class LastLoad:
     """Why the resource did not load, if it did not."""
     seconds: float | None = None
     """How long the run took, if it is over and `recent_loads` says it."""
+    will_retry: bool = False
+    """Whether Dagster says that it will try the run again."""
 
     def why(self, resource: str) -> str:
         """Return what the run said of `resource`, or else of itself."""
@@ -163,13 +169,21 @@ def _end_of(instance: dg.DagsterInstance, account: Account, record: dg.RunRecord
         return LastLoad("running", run.run_id, run.job_name, at)
     if run.status is dg.DagsterRunStatus.SUCCESS:
         return LastLoad("landed", run.run_id, run.job_name, at)
-    # Dagster marks runs that it did not launch, and so cannot try again, all the same.
-    will_retry = run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
-    events = [] if will_retry else list(_failures(instance, run.run_id))
-    if run.status is not dg.DagsterRunStatus.FAILURE or will_retry or any(map(was_interrupted, events)):
+    if _is_retried(run, at):
+        return LastLoad("unknown", run.run_id, run.job_name, at, will_retry=True)
+    events = list(_failures(instance, run.run_id))
+    if run.status is not dg.DagsterRunStatus.FAILURE or any(map(was_interrupted, events)):
         return LastLoad("unknown", run.run_id, run.job_name, at)
     stated = next((found for event in events if (found := stated_failure(event, account))), None)
     return LastLoad("failed", run.run_id, run.job_name, at, stated or Failure(_text(events), None, {}, {}))
+
+
+def _is_retried(run: dg.DagsterRun, ended_at: float) -> bool:
+    """Return whether Dagster tries `run` again, which ended at `ended_at`."""
+    # Dagster marks runs that it did not launch, and so cannot try again, all the same.
+    if run.tags.get(_WILL_RETRY) != "true" or run.remote_job_origin is None:
+        return False
+    return _RETRIED_AS in run.tags or time() < ended_at + _RETRY_WITHIN
 
 
 def _failures(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.DagsterEvent]:

@@ -1,16 +1,22 @@
 """The sensors, each tick by itself, in Dagster's test context."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
+from time import time
 from typing import Any
 
 import dagster as dg
 import orjson
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.events import StepMaterializationData
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from crm_assets.account import Account
 from crm_assets.definitions import defs
-from crm_assets.orchestration import build_defs
+from crm_assets.orchestration import build_defs, run_history
 from crm_assets.orchestration.keys import api_resource, asset_key
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.sensors.changes import look_for_changes
@@ -21,6 +27,13 @@ from crm_assets_tests.conftest import RESOURCES, Materialize, an_account
 
 DOWN = {"kind": "status", "retry_after": "9999"}
 """Unavailable, and asking for a pause so long that nothing is retried."""
+LAUNCHED = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("crm_assets"), "__repository__"), "crm_all"
+)
+"""Where Dagster has a run from that it launched, and so can launch again."""
+CODE = JobPythonOrigin(
+    "crm_all", RepositoryPythonOrigin(sys.executable, ModuleCodePointer("crm_assets.definitions", "defs"))
+)
 
 
 def tick(
@@ -275,3 +288,120 @@ class TestRecovery:
         assert sandbox.requests.total() == before + 1
         soonest = min(datetime.fromisoformat(one["ask_at"]) for one in orjson.loads(refused.cursor or "").values())
         assert soonest - datetime.now(UTC) > timedelta(minutes=59)
+
+
+class TestRecoveryOfARunThatBrokeOff:
+    def test_what_it_did_not_load_is_requested_once_without_probes(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance
+    ) -> None:
+        broken = broken_off(instance, "deals", "notes", landed="notes")
+        seen = tick("recovery", instance)
+        assert skipped(seen).startswith("Deals: next run at ")
+        again = tick("recovery", instance, due_now(seen.cursor))
+        assert requested(again) == {"deals"}
+        assert key_of(again) == f"{broken[:8]}:deals"
+        assert key_of(tick("recovery", instance, again.cursor)) == key_of(again)
+        assert not sandbox.requests
+
+    def test_it_is_requested_three_times_in_a_row_with_growing_pauses_and_then_stays_failed(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        cursor, pauses, keys = None, [], set()
+        for _ in range(3):
+            broken_off(instance, "deals")
+            cursor = tick("recovery", instance, cursor).cursor
+            ask_at = orjson.loads(cursor or "")["deals"]["ask_at"]
+            pauses.append(round((datetime.fromisoformat(ask_at) - datetime.now(UTC)).total_seconds(), -1))
+            again = tick("recovery", instance, due_now(cursor))
+            [request] = again.run_requests or []
+            assert request.tags["dagster/max_retries"] == "0"
+            keys.add(request.run_key)
+            cursor = again.cursor
+        assert (pauses, len(keys)) == ([10, 60, 240], 3)
+        broken_off(instance, "deals")
+        given_up = tick("recovery", instance, due_now(cursor))
+        assert skipped(given_up).startswith("Deals: given up, 4 runs in a row broke off; ")
+        run_of(instance, "deals")
+        loading = tick("recovery", instance, given_up.cursor)
+        assert skipped(loading) == "Deals: a run is loading it."
+        assert orjson.loads(loading.cursor or "")["deals"]["broken_off"] == 4
+
+    def test_it_begins_to_count_anew_when_the_table_has_landed(self, instance: dg.DagsterInstance) -> None:
+        broken_off(instance, "deals")
+        cursor = tick("recovery", instance).cursor
+        broken_off(instance, "deals", landed="deals")
+        landed = tick("recovery", instance, cursor)
+        assert skipped(landed).startswith("No table is missing")
+        assert landed.cursor == "{}"
+
+    def test_a_run_that_a_person_ended_is_not_requested(self, instance: dg.DagsterInstance) -> None:
+        broken_off(instance, "deals")
+        cursor = tick("recovery", instance).cursor
+        instance.report_run_canceled(run_of(instance, "deals"))
+        assert skipped(tick("recovery", instance, due_now(cursor))).startswith("No table is missing")
+
+    def test_a_run_that_dagster_will_try_again_is_requested_only_if_it_does_not(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken_off(instance, "deals", will_retry="true")
+        first = tick("recovery", instance)
+        assert skipped(first).startswith("No table is missing")
+        now = time()
+        monkeypatch.setattr(run_history, "time", lambda: now + 130)
+        late = tick("recovery", instance, first.cursor)
+        assert skipped(late).startswith("Deals: next run at ")
+        assert requested(tick("recovery", instance, due_now(late.cursor))) == {"deals"}
+
+    def test_one_that_dagster_has_tried_again_is_not_requested(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken_off(instance, "deals", will_retry="true", auto_retry_run_id="another")
+        now = time()
+        monkeypatch.setattr(run_history, "time", lambda: now + 130)
+        assert skipped(tick("recovery", instance)).startswith("No table is missing")
+
+    def test_another_account_leaves_it_alone(self, instance: dg.DagsterInstance) -> None:
+        broken_off(instance, "deals")
+        assert skipped(tick("recovery", instance, account=an_account("acme"))).startswith("No table is missing")
+
+    def test_a_table_that_the_crm_did_not_give_is_probed_beside_it(
+        self, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize
+    ) -> None:
+        sandbox.fault(Fault("notes", **DOWN))  # type: ignore[arg-type]
+        assert not materialize(["notes"]).success
+        broken_off(instance, "deals")
+        sandbox.clear_faults()
+        cursor = tick("recovery", instance).cursor
+        both = tick("recovery", instance, due_now(cursor)).run_requests or []
+        assert [[key.path[-1] for key in request.asset_selection or []] for request in both] == [["deals"], ["notes"]]
+
+
+def run_of(instance: dg.DagsterInstance, *resources: str) -> dg.DagsterRun:
+    """Return a run that Dagster launched and that loads `resources` now."""
+    return instance.create_run_for_job(
+        defs.resolve_job_def("crm_all"),
+        asset_selection=frozenset(asset_key(an_account(), name) for name in resources),
+        status=dg.DagsterRunStatus.STARTED,
+        remote_job_origin=LAUNCHED,
+        job_code_origin=CODE,
+    )
+
+
+def broken_off(instance: dg.DagsterInstance, *resources: str, landed: str = "", **tags: str) -> str:
+    """Let the process of a run die that should load `resources`, when it has loaded `landed`; return the run's id.
+
+    Args:
+        instance: where the run is.
+        resources: what it should load.
+        landed: what it has loaded.
+        tags: what Dagster says of the run, without `dagster/`.
+    """
+    run = run_of(instance, *resources)
+    if landed:
+        data = StepMaterializationData(dg.AssetMaterialization(asset_key(an_account(), landed)))
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+        event = dg.DagsterEvent(kind, run.job_name, event_specific_data=data, step_key="crm")
+        instance.report_dagster_event(event, run.run_id)
+    instance.report_run_failed(run)
+    instance.add_run_tags(run.run_id, {f"dagster/{name}": value for name, value in tags.items()})
+    return run.run_id

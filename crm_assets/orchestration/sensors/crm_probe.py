@@ -1,6 +1,6 @@
 """How sensors probe the CRM: briefly, one request at a time, and never for longer than a tick may take."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -76,11 +76,14 @@ def what_is_wrong(probes: "Sequence[Probe]") -> str:
     return f"{errors[0].resource}: {errors[0].why}{others}"
 
 
-def run_request(account: Account, names: Sequence[str], run_key: str) -> dg.RunRequest:
+def run_request(
+    account: Account, names: Sequence[str], run_key: str, tags: Mapping[str, str] | None = None
+) -> dg.RunRequest:
     """Return the request of a run that loads the resources `names` and checks their tables."""
     keys = [asset_key(account, name) for name in names]
     return dg.RunRequest(
         run_key=run_key,
+        tags=tags,
         asset_selection=keys,
         asset_check_keys=[spec.key for spec in check_specs(account) if spec.asset_key in keys],
     )

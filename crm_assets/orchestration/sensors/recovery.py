@@ -1,7 +1,8 @@
-"""What a CRM that was down could not give is loaded as soon as it is back."""
+"""What is missing because the CRM was down, or because a run broke off, is loaded again."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import dagster as dg
 from pydantic import BaseModel, RootModel
@@ -11,7 +12,7 @@ from crm_assets.errors import SettingError
 from crm_assets.orchestration.keys import api_resource, main_job
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import LastLoad, last_loads
-from crm_assets.orchestration.run_reaper import reap_dead_runs
+from crm_assets.orchestration.run_reaper import HeartbeatMonitor
 from crm_assets.orchestration.sensors.crm_probe import (
     AFTER_A_REFUSAL,
     probe,
@@ -27,20 +28,38 @@ _TICK = 15
 _FIRST_PAUSE = timedelta(seconds=15)
 _LONGEST_PAUSE = timedelta(minutes=15)
 _PATIENCE = timedelta(days=1)
+_AGAIN = 3
+"""How often what a run did not load is requested again when one run after the other breaks off."""
+_NO_RETRIES = {"dagster/max_retries": "0"}
+"""Or else Dagster would try each of these runs again, without a pause."""
 
 
 class Outage(BaseModel):
-    """A time during which the CRM does not answer for one resource."""
+    """A time during which one resource is missing."""
 
     since: datetime
     asked: int = 0
-    """How often it was probed."""
+    """How often the CRM was probed."""
     ask_at: datetime
+    """When it is probed, or a run requested that takes the place of the one that broke off."""
+    broken_off: int = 0
+    """How many runs in a row broke off."""
+    run_id: str = ""
+    """The last of these."""
 
     @property
     def pause(self) -> timedelta:
         """How long to wait before the next probe: twice as long each time, a quarter of an hour at the most."""
         return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.asked, 10))
+
+    def after(self, load: LastLoad, resource: str, now: datetime) -> "Outage":
+        """Return the outage as it is when the last load of `resource` is `load`."""
+        if not _broke_off(load, resource):
+            return self.model_copy(update={"broken_off": 0}) if load.ending == "failed" else self
+        if load.run_id == self.run_id:
+            return self
+        ask_at = now + _FIRST_PAUSE * 4.0 ** min(self.broken_off, _AGAIN)
+        return self.model_copy(update={"broken_off": self.broken_off + 1, "run_id": load.run_id, "ask_at": ask_at})
 
 
 class Outages(RootModel[dict[str, Outage]]):
@@ -50,72 +69,94 @@ class Outages(RootModel[dict[str, Outage]]):
 
 
 def recovery_sensor(account: Account) -> dg.SensorDefinition:
-    """Return the sensor that loads what a CRM that was down could not give."""
+    """Return the sensor that loads what is missing because the CRM was down, or because a run broke off."""
+    monitor = HeartbeatMonitor()
 
     @dg.sensor(
         name=f"{account.name}_recovery",
         job_name=main_job(account),
         minimum_interval_seconds=_TICK,
         default_status=sensor_status(account),
-        description="Reloads resources that failed because the CRM was down, as soon as it responds again.",
+        description="Reloads resources that failed because the CRM was down, as soon as it responds again, and those "
+        "that a run did not load because its process or machine died.",
         required_resource_keys={api_resource(account)},
     )
     def recovery(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        # The clock of this process stands still while the machine sleeps, and nobody sets it.
+        monitor.reap(context.instance, monotonic())
         return recover(context, getattr(context.resources, api_resource(account)))
 
     return recovery
 
 
 def recover(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.SensorResult:
-    """Probe what was unavailable, with growing pauses, and request a run for the resources that answer.
+    """Request a run for what is missing.
 
-    Runs whose process was killed are ended first, so that the queue does not wait for them.
+    What was unavailable is probed first, with growing pauses, and requested when it answers.
     """
     now = datetime.now(UTC)
-    reap_dead_runs(context.instance)
     before = parse_cursor(Outages, context.cursor) or Outages()
     loads = last_loads(context.instance, crm_api.account)
-    missing = _missing(loads, before)
+    missing = [name for name, load in loads.items() if _is_missing(load, name, before.root.get(name))]
     if not missing:
-        return _skip(Outages(), ["no table is missing because of a CRM that was down"])
-    outages = Outages({name: before.root.get(name) or Outage(since=now, ask_at=now) for name in missing})
+        return _skip(Outages(), ["no table is missing because of a CRM that was down or a run that broke off"])
+    known = {name: before.root.get(name) or Outage(since=now, ask_at=now) for name in missing}
+    outages = Outages({name: outage.after(loads[name], name, now) for name, outage in known.items()})
     waiting = {
-        name: why
-        for name, outage in outages.root.items()
-        if (why := _reason_to_wait(outage, loads[name].ending == "running", now))
+        name: why for name, outage in outages.root.items() if (why := _reason_to_wait(outage, loads[name], name, now))
     }
-    due = [name for name in missing if name not in waiting]
     said = _together(waiting)
-    if not due:
-        return _skip(outages, said)
+    requests = []
+    if broken := [name for name in missing if name not in waiting and _broke_off(loads[name], name)]:
+        requests.append(_request(crm_api.account, broken, loads, _NO_RETRIES))
+    if due := [name for name in missing if name not in waiting and name not in broken]:
+        back, wrong = _probed(crm_api, due, outages, now)
+        if back:
+            requests.append(_request(crm_api.account, back, loads))
+        else:
+            said = [wrong, *said]
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor=outages.model_dump_json())
+    return _skip(outages, said)
+
+
+def _probed(crm_api: CrmApi, due: Sequence[str], outages: Outages, now: datetime) -> tuple[list[str], str]:
+    """Return which of the resources `due` answer, and what is wrong if none does."""
     try:
         probes = probe(crm_api, due)
     except SettingError as error:
-        return _skip(outages, [str(error)])
+        return [], str(error)
     refused = any(map(refuses_login, probes))
     for name in due if refused else [one.resource for one in probes]:
         outage = outages.root[name]
         outage.ask_at = now + (AFTER_A_REFUSAL if refused else outage.pause)
         outage.asked += 1
-    back = [one.resource for one in probes if one.error is None]
-    if not back:
-        again = min(outages.root[name].ask_at for name in due)
-        wrong = f"the CRM is not back ({what_is_wrong(probes)}); next probe at {again:%H:%M:%S} UTC"
-        return _skip(outages, [f"{', '.join(due)}: {wrong}", *said])
-    runs = ",".join(sorted({loads[name].run_id[:8] for name in back}))
-    request = run_request(crm_api.account, back, f"{runs}:{','.join(back)}")
-    return dg.SensorResult(run_requests=[request], cursor=outages.model_dump_json())
+    again = min(outages.root[name].ask_at for name in due)
+    wrong = f"the CRM is not back ({what_is_wrong(probes)}); next probe at {again:%H:%M:%S} UTC"
+    return [one.resource for one in probes if one.error is None], f"{', '.join(due)}: {wrong}"
 
 
-def _reason_to_wait(outage: Outage, is_busy: bool, now: datetime) -> str | None:
-    if now > outage.since + _PATIENCE:
-        hint = "No more probes: load them by hand, or let their schedule do it"
-        return f"given up, a day after {outage.since:%Y-%m-%d %H:%M} UTC. {hint}"
-    if is_busy:
+def _request(
+    account: Account, names: Sequence[str], loads: Mapping[str, LastLoad], tags: Mapping[str, str] | None = None
+) -> dg.RunRequest:
+    """Return the request of the one run that takes the place of those that did not load the resources `names`."""
+    runs = ",".join(sorted({loads[name].run_id[:8] for name in names}))
+    return run_request(account, names, f"{runs}:{','.join(names)}", tags)
+
+
+def _reason_to_wait(outage: Outage, load: LastLoad, resource: str, now: datetime) -> str | None:
+    hint = "load it by hand, or let its schedule do it"
+    if load.ending == "running":
         return "a run is loading it"
-    if now < outage.ask_at:
-        return f"next probe at {outage.ask_at:%H:%M:%S} UTC"
-    return None
+    if load.will_retry:
+        return "Dagster will try the run again"
+    if _broke_off(load, resource):
+        if outage.broken_off > _AGAIN:
+            return f"given up, {outage.broken_off} runs in a row broke off; see why in the last one, then {hint}"
+        return f"next run at {outage.ask_at:%H:%M:%S} UTC, the last one broke off" if now < outage.ask_at else None
+    if now > outage.since + _PATIENCE:
+        return f"given up, a day after {outage.since:%Y-%m-%d %H:%M} UTC. No more probes: {hint}"
+    return f"next probe at {outage.ask_at:%H:%M:%S} UTC" if now < outage.ask_at else None
 
 
 def _together(waiting: Mapping[str, str]) -> list[str]:
@@ -125,17 +166,21 @@ def _together(waiting: Mapping[str, str]) -> list[str]:
     return [f"{', '.join(some)}: {why}" for why, some in names.items()]
 
 
-def _missing(loads: Mapping[str, LastLoad], before: Outages) -> list[str]:
-    """Return the resources whose last load failed because the CRM was unavailable.
+def _broke_off(load: LastLoad, resource: str) -> bool:
+    """Return whether the last run could not even say why it failed: its process or its machine died."""
+    return load.ending == "failed" and load.failure is not None and load.failure.reason_of(resource) is None
 
-    While a run loads one of them, or after a person has ended that run, it stays missing.
+
+def _is_missing(load: LastLoad, resource: str, outage: Outage | None) -> bool:
+    """Return whether the last load of `resource` failed for a reason that passes without a person.
+
+    While another run loads it, it stays missing; also after a person has ended that run, if the CRM was down before.
     """
-    return [
-        name
-        for name, load in loads.items()
-        if (load.failure and load.ending == "failed" and load.failure.reason_of(name) == "unavailable")
-        or (load.ending in ("running", "unknown") and name in before.root)
-    ]
+    if load.ending == "failed" and load.failure:
+        return _broke_off(load, resource) or load.failure.reason_of(resource) == "unavailable"
+    if outage is None:
+        return False
+    return load.ending == "running" or load.will_retry or (load.ending == "unknown" and not outage.broken_off)
 
 
 def _skip(outages: Outages, why: Sequence[str]) -> dg.SensorResult:
