@@ -77,6 +77,15 @@ def _is_host(host: str) -> bool:
     return True
 
 
+def _folder(value: Any) -> Any:
+    """Refuse the address of an object store: as a path, `s3://bucket` is a folder `s3:` in the current one."""
+    if "://" in str(value):
+        raise ValueError(
+            "must be a folder, not an address: mount it as one, or let each machine have a folder of its own"
+        )
+    return value
+
+
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -294,7 +303,9 @@ class AccountSettings(_OfTheAccount):
     owners: Annotated[Names, AfterValidator(_owners)] = Field(
         ("team:crm",), description="Who answers for the assets: teams as `team:name`, and e-mail addresses."
     )
-    data_dir: Path | None = Field(None, description="Folder for the files of runs and for the DuckDB file.")
+    data_dir: Annotated[Path, BeforeValidator(_folder)] | None = Field(
+        None, description="Folder for the files of runs and for the DuckDB file."
+    )
     page_size: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         None, description="Records per page, 1 to 10,000. Unset: the limit that the API's configuration names."
     )

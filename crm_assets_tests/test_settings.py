@@ -173,6 +173,7 @@ def test_limits_are_those_of_the_settings_else_of_the_api_and_the_sandbox_needs_
         ("SOURCES__CRM__BASE_URL", "https://api..example.com", "'api..example.com' is not a host name"),
         ("SOURCES__CRM__BASE_URL", "https://-api.example.com", "'-api.example.com' is not a host name"),
         ("SOURCES__CRM__BASE_URL", "https://[::1", "is not an address"),
+        ("SOURCES__CRM__DATA_DIR", "s3://bucket/crm", "must be a folder, not an address"),
         ("SOURCES__CRM__PAGE_SIZE", "many", "valid integer"),
         ("SOURCES__CRM__PAGE_SIZE", "0", "greater than or equal to 1"),
         ("WAREHOUSE__MEMORY_LIMIT", "lots", "must be a size such as 512MB"),
