@@ -112,6 +112,24 @@ class TableLocked(WarehouseError):
     worth_retrying = True
 
 
+class ListingSuperseded(WarehouseError):
+    """The table has been loaded, as a rule by another machine, since the listing began that was resumed here.
+
+    Args:
+        resource: name of the resource.
+        started: when the listing began, e.g. `08:15`.
+        loaded: when the table was loaded.
+    """
+
+    worth_retrying = True
+
+    def __init__(self, resource: str, started: str, loaded: str) -> None:
+        super().__init__(
+            f"{resource}: the resumed listing began at {started} UTC, and its table has been loaded since, at {loaded} "
+            "UTC. It would bring back what was, and is dropped. Run again: it is read from the start."
+        )
+
+
 class DiskError(CrmAssetsError):
     """A file or folder of this machine could not be written. The message names it, and what was not done."""
 

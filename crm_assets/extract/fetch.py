@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -35,6 +36,8 @@ class Fetched:
     records: int
     resumed: int
     """How many of the records an earlier attempt had read already."""
+    started: datetime
+    """When its first page was requested, by that attempt."""
     traffic: Traffic
     seconds: float
     checkpoints: CheckpointStore
@@ -219,6 +222,7 @@ class _Thread(Thread):
             spooled,
             reader.records,
             reader.resumed,
+            reader.started,
             reader.traffic,
             seconds,
             reader.checkpoints,

@@ -61,6 +61,7 @@ class ListingReader:
     Attributes:
         records: how many records were read so far, those of an earlier attempt included.
         resumed: how many of them an earlier attempt had read.
+        started: when its first page was requested.
         parents_done: for how many parents they were read.
         traffic: what it has cost so far.
         checkpoints: where it can be resumed.
@@ -72,6 +73,7 @@ class ListingReader:
         self.resource = resource
         self.traffic = Traffic()
         self.records = self.resumed = self.parents_done = self._first_part = 0
+        self.started = datetime.now(UTC)
         self._connection = connection
         self._options = options
         self.checkpoints = options.checkpoints
@@ -168,7 +170,7 @@ class ListingReader:
         return not (isinstance(error, CrmError) and error.status == _TOO_MANY_REQUESTS)
 
     def _read(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
-        started = checkpoint.started if checkpoint else datetime.now(UTC)
+        self.started = started = checkpoint.started if checkpoint else datetime.now(UTC)
         position = checkpoint.position if checkpoint else Position()
         self.records = self.resumed = checkpoint.records if checkpoint else 0
         self.parents_done, self._first_part = 0, position.part

@@ -15,7 +15,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
-from crm_assets.errors import CrmAssetsError, DiskError, WarehouseError
+from crm_assets.errors import CrmAssetsError, DiskError, ListingSuperseded, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.extract.incremental import Start
 from crm_assets.load.column_types import with_types
@@ -64,11 +64,23 @@ class OpenWarehouse:
             raise explained(error, self.account.dataset, nothing_changed=True) from error
         spooled = [one.spooled for one in typed]
         refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None)
+        refused |= self._superseded(typed)
         for one in typed:
             if one.resource in refused:
                 one.checkpoints.clear()
         complete = [one for one in typed if one.resource not in refused]
         return Listings(complete, {**listings.failed, **refused})
+
+    def _superseded(self, fetched: Sequence[Fetched]) -> dict[str, CrmAssetsError]:
+        """Return why resumed listings are not loaded: another machine has loaded their tables meanwhile."""
+        resumed = {one.resource: one.started for one in fetched if one.resumed}
+        loads = read_loads(self.sql, 1) if resumed else {}
+        last = {name: max(load.loaded_at for load in loads[name]) for name in resumed if name in loads}
+        return {
+            name: ListingSuperseded(name, f"{resumed[name]:%H:%M}", f"{loaded_at:%H:%M}")
+            for name, loaded_at in last.items()
+            if loaded_at > resumed[name]
+        }
 
     def listing_starts(self, resources: Sequence[Resource]) -> dict[str, Start]:
         """Return from where each of `resources` is listed; see `incremental.listing_starts`.

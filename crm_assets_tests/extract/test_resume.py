@@ -12,6 +12,7 @@ from shutil import rmtree
 from threading import Event
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pytest
 
@@ -32,7 +33,9 @@ from crm_assets_tests.conftest import (
     Command,
     Materialize,
     Warehouse,
+    an_account,
     connection_to,
+    run_assets,
 )
 
 Read = Callable[..., Spooled]
@@ -296,6 +299,49 @@ def test_the_step_that_tries_again_goes_on_and_a_loaded_listing_leaves_nothing(
     assert sandbox.requests["contacts"] == 4
     assert warehouse.tables()["contacts"] == SMALL["contacts"]
     assert not list((warehouse.path.parent / "unfinished").iterdir())
+
+
+def test_another_machine_without_these_files_lists_from_the_start(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    sandbox.fault(Fault("contacts", "status", after=2, status=503, retry_after="9999"))
+    assert not materialize(["contacts"], account=an_account(data_dir=tmp_path / "died")).success
+    assert list((tmp_path / "died" / "unfinished").iterdir())
+    sandbox.clear_faults()
+    before = len(sandbox.log)
+    assert materialize(["contacts"], account=an_account(data_dir=tmp_path / "lives")).success
+    assert cursors(sandbox)[before] == ""
+    assert len(sandbox.log) - before == 3
+    assert warehouse.tables()["contacts"] == SMALL["contacts"]
+
+
+def test_another_machine_that_shares_the_folder_resumes(
+    materialize: Materialize, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    shared = an_account(data_dir=tmp_path / "shared")
+    sandbox.fault(Fault("contacts", "status", after=2, status=503, retry_after="9999"))
+    assert not materialize(["contacts"], account=shared).success
+    sandbox.clear_faults()
+    before = len(sandbox.log)
+    with dg.DagsterInstance.ephemeral() as another:
+        assert run_assets(another, ["contacts"], account=shared).success
+    assert len(sandbox.log) - before == 1
+
+
+def test_a_listing_whose_table_another_machine_has_loaded_meanwhile_is_read_from_the_start(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    returned, other = (an_account(data_dir=tmp_path / name) for name in ("returned", "other"))
+    first = expected(sandbox)[0]
+    sandbox.fault(Fault("contacts", "status", after=2, status=503, retry_after="9999"))
+    assert not materialize(["contacts"], account=returned).success
+    sandbox.clear_faults()
+    sandbox.crm.update("contacts", first, first_name="As it is now")
+    assert materialize(["contacts"], account=other).success
+    before = len(sandbox.log)
+    assert materialize(["contacts"], account=returned).success
+    assert cursors(sandbox)[before + 1 :][:1] == [""]
+    assert warehouse.query(f"SELECT first_name FROM crm.contacts WHERE id = {first}") == [("As it is now",)]
 
 
 def test_sync_after_a_kill_says_what_it_goes_on_with(
