@@ -92,11 +92,11 @@ class WarehouseError(CrmAssetsError):
 
 
 class WarehouseLocked(WarehouseError):
-    """Another process kept the DuckDB file open for longer than `warehouse.lock_timeout`.
+    """Another process kept the DuckDB file, or the lake, for longer than `warehouse.lock_timeout`.
 
     Args:
         message: what is said of it.
-        holder: the process that has it open.
+        holder: the process that has it.
     """
 
     worth_retrying = True
@@ -104,6 +104,12 @@ class WarehouseLocked(WarehouseError):
     def __init__(self, message: str, holder: str) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class WarehouseChanged(WarehouseError):
+    """Somebody else wrote to a table of a lake while a run loaded it."""
+
+    worth_retrying = True
 
 
 class TableLocked(WarehouseError):

@@ -2,17 +2,20 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg2
+import pyarrow as pa
+from deltalake import Field, write_deltalake
 
+from crm_assets_tests.lakes import TYPE, LakeUnderTest
 from crm_assets_tests.postgres import the_postgres
 
-WAREHOUSES = ("duckdb", "postgres")
+WAREHOUSES = ("duckdb", "postgres", "filesystem")
 """By the name of dlt's destination."""
 
 
@@ -104,10 +107,70 @@ class PostgresDatabase(AnyWarehouse):
                 return cursor.fetchall() if cursor.description else []
 
 
+class DeltaLake(AnyWarehouse):
+    """Delta tables in a folder, looked at through `deltalake`, as their readers do."""
+
+    def __init__(self, path: Path) -> None:
+        self._lake = LakeUnderTest(path)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The settings that point the project at it."""
+        return self._lake.environment
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of `sql`."""
+        with self._copied() as connection:
+            return connection.execute(sql).fetchall()
+
+    def change(self, sql: str) -> None:
+        """Run `sql` over a copy, and write back the tables that it names."""
+        with self._copied() as connection:
+            connection.execute(sql)
+            for dataset, name in connection.execute(_TABLES).fetchall():
+                if f"{dataset}.{name}" in sql.replace('"', ""):
+                    table = self._lake.table(dataset, name)
+                    before = {one.name: one for one in pa.schema(table.schema().to_arrow())}
+                    rows = pa.table(connection.sql(f'SELECT * FROM "{dataset}"."{name}"'))
+                    schema = pa.schema([_as_before(one, before.get(one.name)) for one in rows.schema])
+                    write_deltalake(table, rows.cast(schema), mode="overwrite", schema_mode="overwrite")
+
+    @contextmanager
+    def _copied(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect() as connection:
+            for dataset in self._lake.path.iterdir() if self._lake.path.is_dir() else ():
+                connection.execute(f'CREATE SCHEMA "{dataset.name}"')
+                for log in dataset.glob("*/_delta_log"):
+                    table = self._lake.table(dataset.name, log.parent.name)
+                    columns = ", ".join(map(_as_text_or_json, table.schema().fields))
+                    connection.register("incoming", table.to_pyarrow_table())
+                    connection.execute(
+                        f'CREATE TABLE "{dataset.name}"."{log.parent.name}" AS SELECT {columns} FROM incoming'
+                    )
+            yield connection
+
+
+_TABLES = "SELECT table_schema, table_name FROM information_schema.tables"
+
+
+def _as_text_or_json(column: Field) -> str:
+    is_json = column.metadata.get(TYPE.decode()) == "JSON"
+    return f'CAST("{column.name}" AS JSON) AS "{column.name}"' if is_json else f'"{column.name}"'
+
+
+def _as_before(field: pa.Field, before: pa.Field | None) -> pa.Field:
+    """Return `field`, with what Delta had noted of the column, unless it has another type now."""
+    kind = pa.timestamp("us", "UTC") if pa.types.is_timestamp(field.type) else field.type
+    if before is None or str(before.type).removeprefix("large_") != str(kind).removeprefix("large_"):
+        return pa.field(field.name, kind)
+    return pa.field(field.name, kind, before.nullable, before.metadata)
+
+
 def a_warehouse(kind: str, directory: Path) -> AnyWarehouse:
     """Return a new warehouse of the kind that dlt calls `kind`, whose files are in `directory`."""
     make: dict[str, Callable[[], AnyWarehouse]] = {
         "duckdb": lambda: DuckDbFile(directory / "data" / "warehouse.duckdb"),
+        "filesystem": lambda: DeltaLake(directory / "the lake"),
         "postgres": lambda: PostgresDatabase(the_postgres().database()),
     }
     return make[kind]()

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
-from crm_assets.errors import TableLocked
+from crm_assets.errors import TableLocked, WarehouseLocked
 from crm_assets.load.warehouses.destination import open_destination, shared_locks
 
 _POLL = 0.5
@@ -39,8 +39,7 @@ def table_locks(
         WarehouseError: the warehouse does not answer.
         SettingError: the destination cannot be used.
     """
-    folder = account.data_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(account)
     timeout = account.warehouse.lock_timeout
     deadline = monotonic() + timeout
     with ExitStack() as held:
@@ -53,8 +52,40 @@ def table_locks(
 
 
 @contextmanager
+def lake_lock(account: Account, address: str, *, lock_timeout: float, log: Callable[[str], None]) -> Iterator[None]:
+    """Keep every other run on this machine from loading into the lake of `account` while the block lasts.
+
+    Args:
+        account: whose lake it is.
+        address: where its tables are.
+        lock_timeout: seconds to wait.
+        log: told once when the waiting begins.
+
+    Raises:
+        WarehouseLocked: another run kept it for longer than that; the message names the process.
+    """
+    path = _folder(account) / f"{account.dataset}.lake"
+    with ExitStack() as held:
+        try:
+            held.enter_context(_locked(path, address, monotonic() + lock_timeout, lock_timeout, log))
+        except TableLocked as error:
+            raise WarehouseLocked(str(error), _name(_owner(path))) from None
+        yield
+
+
+def _folder(account: Account) -> Path:
+    folder = account.data_dir / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _owner(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pid")
+
+
+@contextmanager
 def _locked(path: Path, table: str, deadline: float, timeout: float, log: Callable[[str], None]) -> Iterator[None]:
-    lock, owner = FileLock(path, poll_interval=_POLL), path.with_name(f"{path.name}.pid")
+    lock, owner = FileLock(path, poll_interval=_POLL), _owner(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -21,6 +21,7 @@ _PREVIEWED = 5
 class TableCounts:
     """How many rows a table has."""
 
+    table: str
     name: str
     """Fully qualified, as SQL takes it without quotes: `warehouse.crm.contacts`."""
     rows: int
@@ -70,7 +71,7 @@ def table_counts(client: SqlClientBase[Any], table: str, load_id: str) -> TableC
     database, rows, of_load = found[0] if found else (None, 0, 0)
     path = client.make_qualified_table_name_path(table, quote=False)
     name = f"{database}.{client.dataset_name}.{table}" if database else ".".join(path)
-    return TableCounts(name, int(rows), int(of_load))
+    return TableCounts(table, name, int(rows), int(of_load))
 
 
 def rejected_rows(client: SqlClientBase[Any], load_id: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +25,17 @@ from crm_assets.load.load import Loaded, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
 from crm_assets.load.staging import drop_staging_tables
-from crm_assets.load.warehouses.destination import duckdb_path, exclusive, lock_dataset, open_destination
+from crm_assets.load.table_locks import lake_lock
+from crm_assets.load.warehouses.destination import (
+    duckdb_file,
+    duckdb_path,
+    exclusive,
+    lock_dataset,
+    open_destination,
+)
+from crm_assets.load.warehouses.lake import find_lake
 from crm_assets.load.warehouses.snapshot import replace_snapshot, snapshot_path
+from crm_assets.load.warehouses.working_copy import FILE_NAME, WorkingCopy, copy_tables, tables_of
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,23 @@ class OpenWarehouse:
     log: Callable[[str], None]
     """Told what was repaired."""
     file: Path | None
-    """The DuckDB file, which nobody else can open meanwhile; None for every other destination."""
+    """The DuckDB file, which nobody else can open meanwhile; None for every other destination but a lake."""
     until_closed: ExitStack
     """Ends when the DuckDB file is closed."""
     allow_deletes: bool = False
+    working_copy: WorkingCopy | None = None
+    """What `file` has of a lake."""
 
     @property
     def sql(self) -> SqlClientBase[Any]:
         """The connection, for SQL."""
         return in_our_dialect(self.client.sql_client)
+
+    def table_uri(self, table: str) -> str | None:
+        """Return where `table` is: its DuckDB file, or its folder in the lake; None for every other destination."""
+        if self.working_copy:
+            return self.working_copy.lake.table_uri(table)
+        return f"duckdb:///{self.file.absolute()}" if self.file else None
 
     def refuse_conflicts(self, listings: Listings) -> Listings:
         """Return `listings`, typed, with those among the failed whose tables cannot take them.
@@ -94,19 +111,27 @@ class OpenWarehouse:
             raise explained(error, self.account.dataset, nothing_changed=True) from error
 
     def load(self, fetched: Sequence[Fetched]) -> Loaded:
-        """Load complete listings; see `load.load`. Nothing of them stays in the staging dataset."""
+        """Load complete listings; see `load.load`. Nothing of them stays in the staging dataset.
+
+        Raises:
+            WarehouseChanged: somebody else has written to a table of the lake meanwhile.
+            WarehouseError: the warehouse refused the load.
+            DiskError: a file could not be written.
+        """
         loaded = load(self.account, self.pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
         names = loaded.schema.data_table_names() if self.file else loaded.tables
         try:
             drop_staging_tables(self.sql, names, is_exclusive=self.file is not None)
         except DatabaseException as error:
             self.log(f"Tables of {self.sql.staging_dataset_name} could not be dropped; the next load will: {error}")
+        if self.working_copy:
+            self.working_copy.publish(self.sql, self.log)
         return loaded
 
     @contextmanager
     def checkpointing(self) -> Iterator[None]:
         """Write what DuckDB has in its log to its file while the block lasts: to close the file would do it, later."""
-        if self.file is None:
+        if self.file is None or self.working_copy:
             yield
             return
         with ThreadPoolExecutor(1, "checkpoint") as thread:
@@ -134,9 +159,15 @@ class OpenWarehouse:
 
 @contextmanager
 def open_warehouse(
-    account: Account, directory: Path, log: Callable[[str], None], *, allow_deletes: bool = False, wait: bool = True
+    account: Account,
+    directory: Path,
+    log: Callable[[str], None],
+    *,
+    allow_deletes: bool = False,
+    wait: bool = True,
+    resources: Sequence[Resource] | None = None,
 ) -> Iterator[OpenWarehouse]:
-    """Open the warehouse of `account` for writing; a DuckDB file stays ours until the end.
+    """Open the warehouse of `account` for writing; a DuckDB file, or a lake, stays ours until the end.
 
     Args:
         account: whose warehouse it is.
@@ -146,17 +177,21 @@ def open_warehouse(
         allow_deletes: whether more rows than `sync.delete_guard` allows may be deleted, this once.
         wait: whether to wait for `warehouse.lock_timeout` until no other process has the DuckDB file open, or loads
             into the dataset. Without, a DuckDB file must be free, and any other warehouse is only to be read.
+        resources: what is loaded or checked; None for all. Of a lake, no other tables are there to be read.
 
     Raises:
-        WarehouseLocked: another process kept the DuckDB file open, or loaded into the dataset, for too long.
+        WarehouseLocked: another process kept the DuckDB file or the lake, or loaded into the dataset, for too long.
         WarehouseError: the DuckDB file cannot be opened, or the warehouse does not answer.
         SettingError: the destination is not known, or its driver is missing.
     """
     settings = account.warehouse
     timeout = settings.lock_timeout if wait else 0.0
     destination = open_destination(settings.destination, account.data_dir)
+    if lake := find_lake(destination, account.dataset):
+        destination = duckdb_file(directory / FILE_NAME)
     with (
         ExitStack() as until_closed,
+        lake_lock(account, lake.address, lock_timeout=timeout, log=log) if lake else nullcontext(),
         exclusive(
             destination,
             memory_limit=settings.memory_limit,
@@ -176,11 +211,14 @@ def open_warehouse(
         try:
             opening = cast(AbstractContextManager[SqlJobClientBase], pipeline.destination_client())
             client = stack.enter_context(opening)
+            needed = tables_of(account, account.resources if resources is None else resources)
+            working_copy = copy_tables(lake, client.sql_client, needed) if lake else None
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, account.dataset, nothing_changed=True) from error
         if wait:
             lock_dataset(client.sql_client, timeout, log)
-        yield OpenWarehouse(account, pipeline, client, log, duckdb_path(destination), until_closed, allow_deletes)
+        file = duckdb_path(destination)
+        yield OpenWarehouse(account, pipeline, client, log, file, until_closed, allow_deletes, working_copy)
 
 
 def _of_snapshot(error: DatabaseException | OSError, path: Path) -> CrmAssetsError:
@@ -204,7 +242,10 @@ def recorded_loads(account: Account) -> dict[str, ResourceLoad]:
     file = duckdb_path(open_destination(account.warehouse.destination, account.data_dir))
     if file is not None and not file.exists():
         return {}
-    with TemporaryDirectory() as directory, open_warehouse(account, Path(directory), _nobody, wait=False) as opened:
+    with (
+        TemporaryDirectory() as directory,
+        open_warehouse(account, Path(directory), _nobody, wait=False, resources=()) as opened,
+    ):
         return {name: loads[0] for name, loads in read_loads(opened.sql, 1).items()}
 
 

@@ -58,7 +58,7 @@ def by_product_events(warehouse: "OpenWarehouse", loaded: "Loaded") -> Iterator[
                 "dagster/row_count": found.rows,
                 **new,
                 **metadata,
-                **table_location(found.name, warehouse.file),
+                **table_location(found, warehouse),
                 "load_id": dg.MetadataValue.text(loaded.load_id),
             },
         )

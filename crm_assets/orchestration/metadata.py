@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,7 +15,8 @@ from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE, Column
 if TYPE_CHECKING:
     from crm_assets.extract.fetch import Fetched
     from crm_assets.load.load import Loaded
-    from crm_assets.load.tables import TableFacts
+    from crm_assets.load.tables import TableCounts, TableFacts
+    from crm_assets.load.warehouse import OpenWarehouse
 
 _PREVIEW_COLUMNS = 8
 _PREVIEW_WIDTH = 40
@@ -60,9 +60,11 @@ def table_schema(columns: Sequence[Column], unique: str = "") -> dg.TableSchema:
     )
 
 
-def table_location(name: str, file: Path | None) -> dict[str, str]:
-    """Return where the table `name` is, and of which DuckDB file, if it is in one."""
-    return {"dagster/table_name": name, **({"dagster/uri": f"duckdb:///{file.absolute()}"} if file else {})}
+def table_location(counts: "TableCounts", warehouse: "OpenWarehouse") -> dict[str, str]:
+    """Return where a table is: its name, and the DuckDB file or the folder of a lake if it is in one."""
+    uri, in_lake = warehouse.table_uri(counts.table), warehouse.working_copy is not None
+    name = f"{warehouse.account.dataset}.{counts.table}" if in_lake else counts.name
+    return {"dagster/table_name": name, **({"dagster/uri": uri} if uri else {})}
 
 
 def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMetadataValue:
@@ -72,7 +74,7 @@ def row_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.TableMet
 
 
 def materialization_metadata(
-    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", resource: Resource, file: Path | None
+    fetched: "Fetched", loaded: "Loaded", table: "TableFacts", resource: Resource, warehouse: "OpenWarehouse"
 ) -> dict[str, Any]:
     """Return what one materialization says: what it brought, how that looks, where it is, and last what it cost.
 
@@ -94,7 +96,7 @@ def materialization_metadata(
         **{name: count for name, count in counts.items() if count},
         **_since(fetched, resource),
         **_preview(table, resource),
-        **table_location(table.name, file),
+        **table_location(table, warehouse),
         "records": fetched.records,
         "pages": fetched.traffic.pages,
         "requests": fetched.traffic.requests,

@@ -1,6 +1,6 @@
 """The two ends of the way as Dagster resources: the CRM and the warehouse of an account."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from crm_assets.account import Account
+from crm_assets.apis.api import Resource
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Connection
 from crm_assets.orchestration.keys import api_resource, warehouse_resource
@@ -63,14 +64,27 @@ class Warehouse:
         snapshot_path(self.account)
 
     def exists(self) -> bool:
-        """Return whether there may be tables: only of a DuckDB file can it be said that there are none."""
-        from crm_assets.load.warehouses.destination import duckdb_path, open_destination
+        """Return whether there may be tables: only of a DuckDB file and of a lake can it be said that there are none.
 
-        file = duckdb_path(open_destination(self.account.warehouse.destination, self.account.data_dir))
+        Raises:
+            WarehouseError: the lake cannot be read.
+        """
+        from crm_assets.load.warehouses.destination import duckdb_path, open_destination
+        from crm_assets.load.warehouses.lake import find_lake
+
+        destination = open_destination(self.account.warehouse.destination, self.account.data_dir)
+        if lake := find_lake(destination, self.account.dataset):
+            return lake.exists()
+        file = duckdb_path(destination)
         return file is None or file.exists()
 
     def open(
-        self, directory: Path, log: Callable[[str], None], *, wait: bool = True
+        self,
+        directory: Path,
+        log: Callable[[str], None],
+        *,
+        wait: bool = True,
+        resources: Sequence[Resource] | None = None,
     ) -> "AbstractContextManager[OpenWarehouse]":
         """Open the warehouse for one run; see `open_warehouse`.
 
@@ -78,10 +92,13 @@ class Warehouse:
             directory: where dlt keeps its files meanwhile.
             log: told what happens.
             wait: whether to wait for another process to close the DuckDB file.
+            resources: what is loaded or checked; None for all.
         """
         from crm_assets.load.warehouse import open_warehouse
 
-        return open_warehouse(self.account, directory, log, allow_deletes=self.allow_deletes, wait=wait)
+        return open_warehouse(
+            self.account, directory, log, allow_deletes=self.allow_deletes, wait=wait, resources=resources
+        )
 
 
 def build_resources(account: Account) -> Mapping[str, dg.ResourceDefinition]:

@@ -59,7 +59,10 @@ def sync(
                 listings = fetch(account, wanted, connection, directory, listener, starts)
         nothing_to_load = bool(wanted and not listings.complete)
         if not nothing_to_load or warehouse.exists():
-            with _unless(nothing_to_load), warehouse.open(directory, listener.say, wait=not nothing_to_load) as opened:
+            opening = warehouse.open(
+                directory, listener.say, wait=not nothing_to_load, resources=_read(context, account)
+            )
+            with _unless(nothing_to_load), opening as opened:
                 require_locks()
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
@@ -80,7 +83,7 @@ def _starts(
     """Return where incremental listings begin; the warehouse is opened only if there may be some."""
     if not warehouse.exists() or not any(one.incremental and account.sync[one.name].mode != "full" for one in wanted):
         return {}
-    with warehouse.open(directory / "starts", listener.say) as opened:
+    with warehouse.open(directory / "starts", listener.say, resources=wanted) as opened:
         return opened.listing_starts(wanted)
 
 
@@ -98,7 +101,7 @@ def _materializations(
     tables = facts(warehouse.sql, loaded.schema, keys, loaded.load_id)
     for one in fetched:
         resource = resources[one.resource]
-        metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse.file)
+        metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse)
         yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
     for event in by_product_events(warehouse, loaded):
         context.log_event(event)
@@ -146,6 +149,12 @@ def _wanted(context: dg.AssetExecutionContext, account: Account) -> list[Resourc
         for resource in account.resources
         if asset_key(account, resource.name) in context.selected_asset_keys and resource.name not in landed
     ]
+
+
+def _read(context: dg.AssetExecutionContext, account: Account) -> list[Resource]:
+    """Return the resources whose tables the step loads or checks."""
+    keys = context.selected_asset_keys | {key.asset_key for key in context.selected_asset_check_keys}
+    return [resource for resource in account.resources if asset_key(account, resource.name) in keys]
 
 
 def _landed(context: dg.AssetExecutionContext, account: Account) -> set[str]:

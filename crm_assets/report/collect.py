@@ -163,7 +163,7 @@ def _asset(
         if record.asset_materialization
     ]
     table = f".{account.dataset}.{resource.name}"
-    here = [one for one in landed if str(one[2].get("dagster/table_name")).endswith(table)]
+    here = [one for one in landed if f".{one[2].get('dagster/table_name')}".endswith(table)]
     failed = [one for one in recent if one.ending != "landed" and one.run_id not in {run_id for run_id, *_ in landed}]
     loaded_at = _moment(here[0][1]) if here else None
     latest = here[0][2] if here else {}

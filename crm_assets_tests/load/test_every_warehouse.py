@@ -105,4 +105,4 @@ def test_the_report_says_what_is_there(
     report = crm_assets("report", "--format", "json", **warehouse.environment)
     [notes] = [one for one in json.loads(report.stdout)["assets"] if one["key"] == "crm/notes"]
     assert (notes["rows"], notes["ok"], notes["last_load"]["outcome"]) == (SMALL["notes"], True, "landed")
-    assert notes["table"].endswith(".crm.notes")
+    assert f".{notes['table']}".endswith(".crm.notes")

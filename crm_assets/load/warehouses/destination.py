@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from crm_assets.load.warehouses.duckdb import held
 from crm_assets.settings import find_setting
 
 _SETTING = "warehouse.destination (WAREHOUSE__DESTINATION)"
+_DELTA_PROTOCOLS = ("file", "s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss")
+"""Of the addresses that dlt's filesystem destination takes, those at which Delta tables can be."""
 
 
 def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
@@ -41,10 +44,10 @@ def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
     try:
         destination = dlt.destination(name)
         if _is_duckdb(destination):
-            found = _duckdb(destination, name, directory)
-            # dlt 1.31 does not know it: a merge that fails after its DELETE would leave the table without rows.
-            found.caps_params["supports_transactions"] = True
-            return found
+            return _with_transactions(_duckdb(destination, name, directory))
+        if is_lake(destination):
+            _require_delta(destination, name)
+            return destination
         _require_driver(destination, name)
         if _kind(destination) == "postgres":
             destination = _postgres(destination)
@@ -82,6 +85,22 @@ def require_parquet(destination: Destination[Any, Any], staging: str | None) -> 
             '`staging = "filesystem"` under [warehouse] in .dlt/config.toml, or WAREHOUSE__STAGING in the environment, '
             "and the bucket under [destination.filesystem]."
         )
+
+
+def duckdb_file(path: Path) -> Destination[Any, Any]:
+    """Return the DuckDB file `path` as a destination, whatever the settings say of others."""
+    return _with_transactions(dlt.destination("working_copy", destination_type="duckdb", credentials=str(path)))
+
+
+def _with_transactions(destination: Destination[Any, Any]) -> Destination[Any, Any]:
+    # dlt 1.31 does not know that DuckDB has them: a merge that fails after its DELETE would leave a table without rows.
+    destination.caps_params["supports_transactions"] = True
+    return destination
+
+
+def is_lake(destination: Destination[Any, Any]) -> bool:
+    """Return whether the tables are files in a folder or an object store."""
+    return _kind(destination) == "filesystem"
 
 
 def duckdb_path(destination: Destination[Any, Any]) -> Path | None:
@@ -211,6 +230,21 @@ def _duckdb(destination: Destination[Any, Any], name: str, directory: Path) -> D
         return destination
     file = "warehouse" if key == "duckdb" else key
     return dlt.destination(name, credentials=str(directory / f"{file}.duckdb"))
+
+
+def _require_delta(destination: Destination[Any, Any], name: str) -> None:
+    if not find_spec("deltalake"):
+        raise SettingError(
+            f"{_SETTING} is {name!r}, which keeps Delta tables, and deltalake is not installed. "
+            'Install it: pip install "crm_assets[delta]"'
+        )
+    spec: Any = destination.spec()
+    config = destination.configuration(spec._bind_dataset_name(dataset_name="crm"))
+    if config.protocol not in _DELTA_PROTOCOLS:
+        raise SettingError(
+            f"destination.{destination.destination_name}.bucket_url is {config.bucket_url}, no place for Delta tables. "
+            "Set the path of a folder, or an address that begins with s3://, gs:// or az://."
+        )
 
 
 def _require_driver(destination: Destination[Any, Any], name: str) -> None:
