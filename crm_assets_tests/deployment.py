@@ -118,7 +118,7 @@ def deployed(environment: dict[str, str], directory: Path) -> Iterator[Deploymen
         web: list[str | Path] = [_BIN / "dagster-webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
         stack.enter_context(_process(web, environment, directory / "webserver.log"))
         deployment = Deployment(f"http://127.0.0.1:{port}", home)
-        eventually(lambda: _answers(deployment))
+        eventually(lambda: answers(deployment))
         stack.enter_context(
             _process([_BIN / "dagster-daemon", "run", "-w", workspace], environment, directory / "daemon.log")
         )
@@ -135,7 +135,8 @@ def _process(command: list[str | Path], environment: dict[str, str], log: Path) 
             process.wait()
 
 
-def _answers(deployment: Deployment) -> bool:
+def answers(deployment: Deployment) -> bool:
+    """Return whether the webserver is up."""
     try:
         return "version" in deployment.ask("{ version }")
     except requests.ConnectionError:
