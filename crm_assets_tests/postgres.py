@@ -41,13 +41,13 @@ class PostgresServer:
                 cursor.execute(sql)
                 return cursor.fetchall() if cursor.description else []
 
-    def database(self) -> str:
+    def database(self, password: str = PASSWORD) -> str:
         """Make a database with an owner of its own, who can do nothing else, and return the address for that owner."""
         name = f"crm_{os.getpid()}_{next(_NUMBERS)}"
         self.execute(f"CREATE ROLE {name} LOGIN")
         self.execute(f"CREATE DATABASE {name} OWNER {name}")
         parts = urlsplit(self.address)
-        return parts._replace(netloc=f"{name}:{PASSWORD}@{parts.hostname}:{parts.port}", path=f"/{name}").geturl()
+        return parts._replace(netloc=f"{name}:{password}@{parts.hostname}:{parts.port}", path=f"/{name}").geturl()
 
 
 @contextmanager

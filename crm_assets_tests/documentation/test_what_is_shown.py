@@ -36,8 +36,8 @@ COSTLY = {"make lint": "a minute for what CI runs anyway"}
 """Commands that run in `make docs` only, and why."""
 ALWAYS = ["docs/automation.md"]
 """The documents that are followed in `make test`; the others take minutes, and are followed in `make docs` only."""
-ELSEWHERE = ["docs/apis.md", "docs/warehouses.md"]
-"""The documents that have tests of their own: `test_apis.py`, `test_warehouses.py`."""
+ELSEWHERE = ["docs/apis.md", "docs/deploy.md", "docs/scale.md", "docs/warehouses.md"]
+"""The documents that have tests of their own: `test_apis.py`, `test_warehouses.py`, and those of `deploy/`."""
 SET_UP = ["README.md", "CONTRIBUTING.md"]
 """The documents that say how to set up."""
 BEFORE = {
