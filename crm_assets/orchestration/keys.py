@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from crm_assets.account import Account
+from crm_assets.apis.api_config import CADENCES
 
 HOST_TAG = ".dagster/crm_assets_host"
 """Tag of each run of an account: the host of its CRM. Dagster's UI hides tags that begin so."""
@@ -33,6 +34,11 @@ def cadence_job(account: Account, cadence: str) -> str:
 def checks_job(account: Account) -> str:
     """Return the name of the job that checks all tables and loads nothing."""
     return f"{account.name}_checks"
+
+
+def job_names(account: Account) -> list[str]:
+    """Return the names of all jobs that there may be."""
+    return [main_job(account), *(cadence_job(account, cadence) for cadence in CADENCES), checks_job(account)]
 
 
 def host_tags(account: Account) -> dict[str, str]:

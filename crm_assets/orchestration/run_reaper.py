@@ -1,6 +1,6 @@
 """Runs whose process or machine died: nobody else would ever end them, and the queue would wait for them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from socket import gethostname
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from crm_assets.orchestration.heartbeat import BEAT, RunProcess, machine, proces
 
 _GAP = 60.0
 """Seconds without a new heartbeat after which a run is ended."""
-_PATIENCE = 300.0
+_PATIENCE = 120.0
 """The same for a run that has none: its step has not begun, or has ended."""
 _LONG_PAUSE = 120.0
 """Seconds between two looks after which what was seen before counts for nothing."""
@@ -47,22 +47,26 @@ class HeartbeatMonitor:
     have slept, or the database was away. After a long pause, or an error of the database, it begins anew.
 
     Args:
+        jobs: names of an account's jobs, whose runs are judged although nothing on them says whose they are: whoever
+            launches a run through GraphQL says what its tags are.
         gap: seconds without a new heartbeat after which a run is ended.
         patience: the same for a run of an account's job that has no heartbeat.
     """
 
-    def __init__(self, gap: float = _GAP, patience: float = _PATIENCE) -> None:
+    def __init__(self, jobs: Collection[str] = (), gap: float = _GAP, patience: float = _PATIENCE) -> None:
+        self._jobs = jobs
         self._gap = gap
         self._patience = patience
         self._silences: dict[str, _Silence] = {}
         self._looked_at = 0.0
 
-    def reap(self, instance: dg.DagsterInstance, now: float) -> None:
+    def reap(self, instance: dg.DagsterInstance, now: float, location: str | None = None) -> None:
         """Look at the runs that work, and report those as failed that are dead.
 
         Args:
             instance: whose runs they are.
             now: seconds, by a clock of this process that is never set.
+            location: name of the code location that has the account's jobs; others may have jobs of the same names.
         """
         before, self._silences = self._silences, {}
         passed, self._looked_at = now - self._looked_at, now
@@ -71,7 +75,7 @@ class HeartbeatMonitor:
         silences = {}
         for run in _started(instance):
             process = process_of(run)
-            limit = self._limit(run, process)
+            limit = self._limit(run, process, location)
             if limit is None:
                 _end_if_gone(instance, run, process)
                 continue
@@ -83,13 +87,14 @@ class HeartbeatMonitor:
                 instance.report_run_failed(run, f"{_where(process)} has given no sign of life for {seconds:.0f} s.")
         self._silences = silences
 
-    def _limit(self, run: dg.DagsterRun, process: RunProcess | None) -> float | None:
+    def _limit(self, run: dg.DagsterRun, process: RunProcess | None, location: str | None) -> float | None:
         """Return after how many seconds the silence of `run` means that it is dead; None if it means nothing."""
         if process and _is_here(process):
             return None
         if process and process.beat:
             return self._gap
-        return self._patience if _JOB in run.tags else None
+        is_of_the_account = location is not None and run.job_name in self._jobs and _location_of(run) == location
+        return self._patience if _JOB in run.tags or is_of_the_account else None
 
 
 def _started(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -128,6 +133,11 @@ def _waits_for_pool(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
         log.get_concurrency_infos(list(log.get_concurrency_keys())) if log.supports_global_concurrency_limits else {}
     )
     return any(run.run_id in info.pending_run_ids for info in infos.values())
+
+
+def _location_of(run: dg.DagsterRun) -> str | None:
+    origin = run.remote_job_origin
+    return origin.repository_origin.code_location_origin.location_name if origin else None
 
 
 def _where(process: RunProcess | None) -> str:

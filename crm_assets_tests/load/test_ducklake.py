@@ -16,9 +16,7 @@ from crm_assets_tests.postgres import the_postgres
 
 pytestmark = [pytest.mark.long, pytest.mark.thorough]
 DUCKDB = "1.5.5"
-PACKAGES = [
-    f"{name}=={DUCKDB}" for name in ("duckdb", "duckdb-extension-ducklake", "duckdb-extension-postgres-scanner")
-]
+NAMES = ("duckdb", "duckdb-extensions", "duckdb-extension-ducklake", "duckdb-extension-postgres-scanner")
 IMPORTED = "import duckdb_extensions as d; d.import_extension('ducklake'); d.import_extension('postgres_scanner')"
 
 
@@ -27,17 +25,7 @@ def packages(tmp_path: Path) -> Path:
     """A folder with DuckDB 1.5 and its extensions."""
     folder = tmp_path / "packages"
     uv, wanted = str(Path(sys.executable).parent / "uv"), [f"{name}=={DUCKDB}" for name in NAMES]
-    install = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--target",
-        folder,
-        "--no-deps",
-        *PACKAGES,
-        f"duckdb-extensions=={DUCKDB}",
-    ]
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *wanted]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         problem = f"DuckDB {DUCKDB} and its DuckLake cannot be installed: {done.stderr.splitlines()[-1:]}"

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from crm_assets.orchestration import build_defs, run_reaper
 from crm_assets.orchestration.heartbeat import BEAT, process_of, process_tags
-from crm_assets.orchestration.keys import checks_job, main_job
+from crm_assets.orchestration.keys import checks_job, job_names, main_job
 from crm_assets.orchestration.run_reaper import HeartbeatMonitor, job_tags, reap_dead_runs
 from crm_assets_tests.conftest import an_account, environment, history_in
 from crm_assets_tests.deployment import eventually
@@ -246,15 +247,29 @@ class TestOnAnotherMachine:
 
 
 class TestWithoutAHeartbeat:
-    def test_a_run_of_an_accounts_job_is_ended_after_five_minutes(self, judge: Judge) -> None:
+    def test_a_run_of_an_accounts_job_is_ended_after_two_minutes(self, judge: Judge) -> None:
         started(judge.instance, judge.run_id, job_tags(an_account()))
-        assert not judge.looks(20)
+        assert not judge.looks(8)
         assert judge.looks(1)
 
     def test_so_is_one_whose_machine_died_after_its_step(self, judge: Judge) -> None:
         started(judge.instance, judge.run_id, elsewhere(judge.run_id) | job_tags(an_account()))
-        assert not judge.looks(20)
+        assert not judge.looks(8)
         assert judge.looks(1)
+
+    def test_so_is_one_that_was_launched_without_the_tags_of_its_job(self, judge: Judge, run_id: str) -> None:
+        ours = HeartbeatMonitor(job_names(an_account()))
+        for location, ended in (("ours", True), ("theirs", False)):
+            run = dg.DagsterRun(
+                job_name=main_job(an_account()),
+                run_id=str(uuid4()),
+                status=dg.DagsterRunStatus.STARTED,
+                remote_job_origin=origin_in(location),
+            )
+            judge.instance.add_run(run)
+            for look in range(10):
+                ours.reap(judge.instance, 1_000.0 + look * BEAT, "ours")
+            assert is_failed(judge.instance, run.run_id) == ended
 
     def test_a_run_of_another_job_is_left_alone_while_other_steps_than_ours_work(self, judge: Judge) -> None:
         untagged = Judge(judge.instance, str(uuid4()), judge.monitor, judge.now)
@@ -277,6 +292,12 @@ class TestWithoutAHeartbeat:
         defs = build_defs(account)
         for job in (main_job(account), "crm_frequent", "crm_daily", checks_job(account)):
             assert defs.resolve_job_def(job).run_tags.items() >= job_tags(account).items()
+
+
+def origin_in(location: str) -> RemoteJobOrigin:
+    """Return where a job of the code location `location` comes from."""
+    server = GrpcServerCodeLocationOrigin(host="127.0.0.1", port=1, location_name=location)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(server, "__repository__"), main_job(an_account()))
 
 
 def new_beat(judge: Judge, before: str) -> Callable[[], str | None]:

@@ -11,10 +11,9 @@ from dagster._core.definitions.freshness import FreshnessState
 from crm_assets.account import Account
 from crm_assets.alerts.incidents import Ledger, Problem, Subject
 from crm_assets.alerts.messages import message
-from crm_assets.apis.api_config import CADENCES
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.checks import check_specs
-from crm_assets.orchestration.keys import asset_key, cadence_job, checks_job, main_job
+from crm_assets.orchestration.keys import asset_key, checks_job, job_names
 from crm_assets.orchestration.run_history import LastLoad, last_loads, last_run
 from crm_assets.orchestration.sensors.crm_probe import sensor_status
 from crm_assets.orchestration.sensors.cursors import parse_cursor
@@ -170,8 +169,7 @@ def _possible(account: Account) -> set[Subject]:
 
 def _job_names(account: Account) -> list[str]:
     """Return the jobs of `account`, and the one that Dagster gives to what is started without a job."""
-    cadences = [cadence_job(account, cadence) for cadence in CADENCES]
-    return [main_job(account), *cadences, checks_job(account), "__ASSET_JOB"]
+    return [*job_names(account), "__ASSET_JOB"]
 
 
 def _name(check: dg.AssetCheckKey) -> str:

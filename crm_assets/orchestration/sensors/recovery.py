@@ -9,7 +9,7 @@ from pydantic import BaseModel, RootModel
 
 from crm_assets.account import Account
 from crm_assets.errors import SettingError
-from crm_assets.orchestration.keys import api_resource, main_job
+from crm_assets.orchestration.keys import api_resource, job_names, main_job
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import LastLoad, last_loads
 from crm_assets.orchestration.run_reaper import HeartbeatMonitor
@@ -70,7 +70,7 @@ class Outages(RootModel[dict[str, Outage]]):
 
 def recovery_sensor(account: Account) -> dg.SensorDefinition:
     """Return the sensor that loads what is missing because the CRM was down, or because a run broke off."""
-    monitor = HeartbeatMonitor()
+    monitor = HeartbeatMonitor(job_names(account))
 
     @dg.sensor(
         name=f"{account.name}_recovery",
@@ -83,7 +83,8 @@ def recovery_sensor(account: Account) -> dg.SensorDefinition:
     )
     def recovery(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         # The clock of this process stands still while the machine sleeps, and nobody sets it.
-        monitor.reap(context.instance, monotonic())
+        origin = context.code_location_origin
+        monitor.reap(context.instance, monotonic(), origin.location_name if origin else None)
         return recover(context, getattr(context.resources, api_resource(account)))
 
     return recovery
