@@ -345,7 +345,8 @@ class WarehouseSettings(Settings):
     section: ClassVar[str] = "warehouse"
 
     destination: Annotated[str, Field(min_length=1)] = Field(
-        "duckdb", description="Name of a dlt SQL destination: `duckdb`, `postgres` and so on."
+        "duckdb",
+        description="Name of a dlt destination: `duckdb`, `postgres`, `filesystem` for Delta tables, and so on.",
     )
     dataset: Annotated[str, _matching(r"[a-z_][a-z0-9_]*", "a name of lower-case letters, digits and _")] = Field(
         "crm",

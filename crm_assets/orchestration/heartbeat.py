@@ -56,10 +56,18 @@ def process_of(run: dg.DagsterRun) -> RunProcess | None:
 @cache
 def machine() -> str:
     """Return what tells this machine from others, of one host name too, and one container from another."""
-    boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    found = [boot()]
+    with suppress(OSError):  # it is Linux's
+        found.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return ":".join(found)
+
+
+@cache
+def boot() -> str:
+    """Return what tells this machine from others, and from itself before it was started again."""
     found = [gethostname()]
-    with suppress(OSError):  # they are Linux's
-        found += [boot.read_text(encoding="ascii").strip(), str(processes.stat().st_ino)]
+    with suppress(OSError):  # it is Linux's
+        found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
     return ":".join(found)
 
 

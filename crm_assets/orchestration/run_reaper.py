@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from socket import gethostname
-from typing import NamedTuple
 
 import dagster as dg
 import psutil
+from pydantic import BaseModel
 
 from crm_assets.account import Account
-from crm_assets.orchestration.heartbeat import BEAT, RunProcess, machine, process_of
+from crm_assets.orchestration.heartbeat import BEAT, RunProcess, boot, machine, process_of
 
 _GAP = 60.0
 """Seconds without a new heartbeat after which a run is ended."""
@@ -32,11 +32,20 @@ def reap_dead_runs(instance: dg.DagsterInstance) -> None:
         _end_if_gone(instance, run, process_of(run))
 
 
-class _Silence(NamedTuple):
+class Silence(BaseModel):
+    """What a run said last, and for how long it has said nothing else."""
+
     process: RunProcess | None
-    """What the run says, with its last heartbeat."""
     seconds: float
-    """For how long it has said nothing else."""
+
+
+class Silences(BaseModel):
+    """What a monitor has seen of the runs that work. A sensor keeps it: its process may be another one every minute."""
+
+    clock: str = ""
+    """The machine, since it was started, by whose clock this is."""
+    looked_at: float = 0.0
+    runs: dict[str, Silence] = {}
 
 
 class HeartbeatMonitor:
@@ -44,34 +53,43 @@ class HeartbeatMonitor:
 
     No clocks of two machines are compared: the monitor counts for how long it has itself seen nothing new. The time
     between two looks counts as one heartbeat at the most, since nobody knows what happened meanwhile: this process may
-    have slept, or the database was away. After a long pause, or an error of the database, it begins anew.
+    have slept, or the database was away. After a long pause, on another machine, or after an error of the database, it
+    begins anew.
+
+    Attributes:
+        seen: what it has seen so far.
 
     Args:
+        seen: what was seen before.
         jobs: names of an account's jobs, whose runs are judged although nothing on them says whose they are: whoever
             launches a run through GraphQL says what its tags are.
         gap: seconds without a new heartbeat after which a run is ended.
         patience: the same for a run of an account's job that has no heartbeat.
     """
 
-    def __init__(self, jobs: Collection[str] = (), gap: float = _GAP, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        seen: Silences | None = None,
+        jobs: Collection[str] = (),
+        gap: float = _GAP,
+        patience: float = _PATIENCE,
+    ) -> None:
+        self.seen = seen or Silences()
         self._jobs = jobs
         self._gap = gap
         self._patience = patience
-        self._silences: dict[str, _Silence] = {}
-        self._looked_at = 0.0
 
     def reap(self, instance: dg.DagsterInstance, now: float, location: str | None = None) -> None:
         """Look at the runs that work, and report those as failed that are dead.
 
         Args:
             instance: whose runs they are.
-            now: seconds, by a clock of this process that is never set.
+            now: seconds, by a clock of this machine that is never set, and the same for all processes.
             location: name of the code location that has the account's jobs; others may have jobs of the same names.
         """
-        before, self._silences = self._silences, {}
-        passed, self._looked_at = now - self._looked_at, now
-        if passed > _LONG_PAUSE:
-            before = {}
+        before, self.seen = self.seen, Silences(clock=boot(), looked_at=now)
+        passed = now - before.looked_at
+        known_runs = before.runs if before.clock == boot() and 0 <= passed <= _LONG_PAUSE else {}
         silences = {}
         for run in _started(instance):
             process = process_of(run)
@@ -79,13 +97,13 @@ class HeartbeatMonitor:
             if limit is None:
                 _end_if_gone(instance, run, process)
                 continue
-            known = before.get(run.run_id)
+            known = known_runs.get(run.run_id)
             seconds = known.seconds + min(passed, BEAT) if known and known.process == process else 0.0
             if seconds < limit:
-                silences[run.run_id] = _Silence(process, seconds)
+                silences[run.run_id] = Silence(process=process, seconds=seconds)
             elif _is_unchanged(instance, run) and not _waits_for_pool(instance, run):
                 instance.report_run_failed(run, f"{_where(process)} has given no sign of life for {seconds:.0f} s.")
-        self._silences = silences
+        self.seen.runs = silences
 
     def _limit(self, run: dg.DagsterRun, process: RunProcess | None, location: str | None) -> float | None:
         """Return after how many seconds the silence of `run` means that it is dead; None if it means nothing."""

@@ -15,7 +15,7 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobO
 from crm_assets.orchestration import build_defs, run_reaper
 from crm_assets.orchestration.heartbeat import BEAT, process_of, process_tags
 from crm_assets.orchestration.keys import checks_job, job_names, main_job
-from crm_assets.orchestration.run_reaper import HeartbeatMonitor, job_tags, reap_dead_runs
+from crm_assets.orchestration.run_reaper import HeartbeatMonitor, Silences, job_tags, reap_dead_runs
 from crm_assets_tests.conftest import an_account, environment, history_in
 from crm_assets_tests.deployment import eventually
 
@@ -232,6 +232,15 @@ class TestOnAnotherMachine:
             assert not judge.looks(1)
         assert not judge.looks(1)
 
+    def test_a_judge_goes_on_in_another_process_and_begins_anew_on_another_machine(self, judge: Judge) -> None:
+        started(judge.instance, judge.run_id, elsewhere(judge.run_id, "first"))
+        assert not judge.looks(4)
+        kept = judge.monitor.seen.model_dump_json()
+        moved = Silences.model_validate_json(kept).model_copy(update={"clock": "another-machine"})
+        assert not Judge(judge.instance, judge.run_id, HeartbeatMonitor(moved), judge.now).looks(4)
+        next_process = HeartbeatMonitor(Silences.model_validate_json(kept))
+        assert Judge(judge.instance, judge.run_id, next_process, judge.now).looks(1)
+
     def test_two_judges_end_a_run_once(self, judge: Judge) -> None:
         another = Judge(judge.instance, judge.run_id, HeartbeatMonitor())
         started(judge.instance, judge.run_id, elsewhere(judge.run_id, "first"))
@@ -258,7 +267,7 @@ class TestWithoutAHeartbeat:
         assert judge.looks(1)
 
     def test_so_is_one_that_was_launched_without_the_tags_of_its_job(self, judge: Judge, run_id: str) -> None:
-        ours = HeartbeatMonitor(job_names(an_account()))
+        ours = HeartbeatMonitor(jobs=job_names(an_account()))
         for location, ended in (("ours", True), ("theirs", False)):
             run = dg.DagsterRun(
                 job_name=main_job(an_account()),

@@ -59,7 +59,10 @@ def open_destination(name: str, directory: Path) -> Destination[Any, Any]:
         kind = f" of the type {error.destination_type!r}" if error.destination_type else ""
         raise SettingError(f"{_SETTING} cannot be used: dlt knows no destination {name!r}{kind}.") from None
     except ConfigFieldMissingException as error:
-        problem = f"{', '.join(error.fields)} not set under [destination.{name}] in .dlt/secrets.toml"
+        # Where the address of a bucket is missing, dlt names its folder for local files too, which it knows by itself.
+        fields = [field for field in error.fields if field != "local_dir"]
+        file = "config.toml" if fields == ["bucket_url"] else "secrets.toml"
+        problem = f"{', '.join(fields)} not set under [destination.{name}] in .dlt/{file}"
         raise SettingError(f"{_SETTING} is {name!r}, and cannot be used: {problem}.") from None
     except ConfigurationException as error:
         raise SettingError(f"The settings destination.{name} cannot be used: {_first_line(error)}") from None

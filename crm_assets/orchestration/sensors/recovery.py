@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import dagster as dg
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from crm_assets.account import Account
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.keys import api_resource, job_names, main_job
 from crm_assets.orchestration.resources import CrmApi
 from crm_assets.orchestration.run_history import LastLoad, last_loads
-from crm_assets.orchestration.run_reaper import HeartbeatMonitor
+from crm_assets.orchestration.run_reaper import HeartbeatMonitor, Silences
 from crm_assets.orchestration.sensors.crm_probe import (
     AFTER_A_REFUSAL,
     probe,
@@ -62,15 +62,17 @@ class Outage(BaseModel):
         return self.model_copy(update={"broken_off": self.broken_off + 1, "run_id": load.run_id, "ask_at": ask_at})
 
 
-class Outages(RootModel[dict[str, Outage]]):
-    """The outage of each resource that is missing: the sensor's cursor."""
+class RecoveryCursor(BaseModel):
+    """What the sensor remembers."""
 
-    root: dict[str, Outage] = {}
+    outages: dict[str, Outage] = {}
+    """Of each resource that is missing."""
+    seen: Silences = Silences()
+    """Of the runs that work."""
 
 
 def recovery_sensor(account: Account) -> dg.SensorDefinition:
     """Return the sensor that loads what is missing because the CRM was down, or because a run broke off."""
-    monitor = HeartbeatMonitor(job_names(account))
 
     @dg.sensor(
         name=f"{account.name}_recovery",
@@ -82,29 +84,36 @@ def recovery_sensor(account: Account) -> dg.SensorDefinition:
         required_resource_keys={api_resource(account)},
     )
     def recovery(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        # The clock of this process stands still while the machine sleeps, and nobody sets it.
-        origin = context.code_location_origin
+        cursor = parse_cursor(RecoveryCursor, context.cursor) or RecoveryCursor()
+        monitor, origin = HeartbeatMonitor(cursor.seen, job_names(account)), context.code_location_origin
+        # This clock stands still while the machine sleeps, and nobody sets it.
         monitor.reap(context.instance, monotonic(), origin.location_name if origin else None)
-        return recover(context, getattr(context.resources, api_resource(account)))
+        cursor.seen = monitor.seen
+        return recover(context.instance, getattr(context.resources, api_resource(account)), cursor)
 
     return recovery
 
 
-def recover(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.SensorResult:
+def recover(instance: dg.DagsterInstance, crm_api: CrmApi, cursor: RecoveryCursor) -> dg.SensorResult:
     """Request a run for what is missing.
 
     What was unavailable is probed first, with growing pauses, and requested when it answers.
+
+    Args:
+        instance: with the history of runs.
+        crm_api: the CRM.
+        cursor: what the sensor remembers; it is changed.
     """
     now = datetime.now(UTC)
-    before = parse_cursor(Outages, context.cursor) or Outages()
-    loads = last_loads(context.instance, crm_api.account)
-    missing = [name for name, load in loads.items() if _is_missing(load, name, before.root.get(name))]
+    before = cursor.outages
+    loads = last_loads(instance, crm_api.account)
+    missing = [name for name, load in loads.items() if _is_missing(load, name, before.get(name))]
+    known = {name: before.get(name) or Outage(since=now, ask_at=now) for name in missing}
+    cursor.outages = outages = {name: outage.after(loads[name], name, now) for name, outage in known.items()}
     if not missing:
-        return _skip(Outages(), ["no table is missing because of a CRM that was down or a run that broke off"])
-    known = {name: before.root.get(name) or Outage(since=now, ask_at=now) for name in missing}
-    outages = Outages({name: outage.after(loads[name], name, now) for name, outage in known.items()})
+        return _skip(cursor, ["no table is missing because of a CRM that was down or a run that broke off"])
     waiting = {
-        name: why for name, outage in outages.root.items() if (why := _reason_to_wait(outage, loads[name], name, now))
+        name: why for name, outage in outages.items() if (why := _reason_to_wait(outage, loads[name], name, now))
     }
     said = _together(waiting)
     requests = []
@@ -117,11 +126,11 @@ def recover(context: dg.SensorEvaluationContext, crm_api: CrmApi) -> dg.SensorRe
         else:
             said = [wrong, *said]
     if requests:
-        return dg.SensorResult(run_requests=requests, cursor=outages.model_dump_json())
-    return _skip(outages, said)
+        return dg.SensorResult(run_requests=requests, cursor=cursor.model_dump_json())
+    return _skip(cursor, said)
 
 
-def _probed(crm_api: CrmApi, due: Sequence[str], outages: Outages, now: datetime) -> tuple[list[str], str]:
+def _probed(crm_api: CrmApi, due: Sequence[str], outages: Mapping[str, Outage], now: datetime) -> tuple[list[str], str]:
     """Return which of the resources `due` answer, and what is wrong if none does."""
     try:
         probes = probe(crm_api, due)
@@ -129,10 +138,10 @@ def _probed(crm_api: CrmApi, due: Sequence[str], outages: Outages, now: datetime
         return [], str(error)
     refused = any(map(refuses_login, probes))
     for name in due if refused else [one.resource for one in probes]:
-        outage = outages.root[name]
+        outage = outages[name]
         outage.ask_at = now + (AFTER_A_REFUSAL if refused else outage.pause)
         outage.asked += 1
-    again = min(outages.root[name].ask_at for name in due)
+    again = min(outages[name].ask_at for name in due)
     wrong = f"the CRM is not back ({what_is_wrong(probes)}); next probe at {again:%H:%M:%S} UTC"
     return [one.resource for one in probes if one.error is None], f"{', '.join(due)}: {wrong}"
 
@@ -184,6 +193,6 @@ def _is_missing(load: LastLoad, resource: str, outage: Outage | None) -> bool:
     return load.ending == "running" or load.will_retry or (load.ending == "unknown" and not outage.broken_off)
 
 
-def _skip(outages: Outages, why: Sequence[str]) -> dg.SensorResult:
+def _skip(cursor: RecoveryCursor, why: Sequence[str]) -> dg.SensorResult:
     text = " ".join(f"{one[:1].upper()}{one[1:]}." for one in why)
-    return dg.SensorResult(skip_reason=dg.SkipReason(text), cursor=outages.model_dump_json())
+    return dg.SensorResult(skip_reason=dg.SkipReason(text), cursor=cursor.model_dump_json())
