@@ -8,7 +8,7 @@ PORT ?= 3000
 EXAMPLES ?= 100
 STEPS ?= 12
 KILLS ?= 8
-# Into which warehouse: duckdb or postgres.
+# Into which warehouse: duckdb, postgres or filesystem.
 WAREHOUSE ?= duckdb
 
 # Dozens of processes import the same modules: let the first one keep what it has compiled.
@@ -47,7 +47,8 @@ campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAM
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
 	  CAMPAIGN_KILLED=kills.jsonl CAMPAIGN_WAREHOUSE=$(WAREHOUSE) \
 	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
-	$(BIN)/python -m pytest -m thorough
+	$(BIN)/python -m pytest -m thorough --ignore crm_assets_tests/deploy
+	$(BIN)/python -m pytest --numprocesses 0 -m thorough crm_assets_tests/deploy # machines need all there is
 	cat campaign.json kills.jsonl
 
 lint: .venv/installed ## Check style, types and the direction of imports

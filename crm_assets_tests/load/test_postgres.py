@@ -1,6 +1,5 @@
 """What Postgres does otherwise than DuckDB: locks, rights, one transaction, and what its texts cannot hold."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from crm_assets.load.table_locks import table_locks
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL, Materialize, an_account, failure_of
+from crm_assets_tests.deployment import eventually
 from crm_assets_tests.postgres import PostgresServer, the_postgres
 from crm_assets_tests.quality.test_checks import failures
 from crm_assets_tests.runner import Run
@@ -66,9 +66,9 @@ def test_two_hosts_that_load_one_table_take_turns(
 ) -> None:
     hanging = sandbox.fault(Fault("deals", "hang", after=1, times=1))
     first = host(tmp_path, "one", settings_of(warehouse, sandbox))
-    until(lambda: sandbox.requests["deals"] == 2)
+    eventually(lambda: sandbox.requests["deals"] == 2)
     second = host(tmp_path, "two", settings_of(warehouse, sandbox))
-    until(lambda: warehouse.query(WAITS) == [(1,)])
+    eventually(lambda: warehouse.query(WAITS) == [(1,)])
     assert sandbox.requests["deals"] == 2
     hanging.release.set()
     assert first.outcome().success
@@ -76,12 +76,6 @@ def test_two_hosts_that_load_one_table_take_turns(
     assert warehouse.tables()["deals"] == SMALL["deals"]
     loads = warehouse.query("SELECT rows_after FROM crm.resource_loads WHERE resource = 'deals' ORDER BY loaded_at")
     assert loads == [(SMALL["deals"],)] * 2
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds: a server on another connection has no event for it."""
-    while not condition():
-        pass
 
 
 def locked(directory: Path, *tables: str, timeout: float, said: list[str] | None = None) -> Any:
@@ -114,7 +108,7 @@ def test_a_run_whose_locks_were_lost_loads_nothing(
 ) -> None:
     hanging = sandbox.fault(Fault("deals", "hang", after=1, times=1))
     run = host(tmp_path, "one", settings_of(warehouse, sandbox) | {"WAREHOUSE__LOCK_TIMEOUT": "5"})
-    until(lambda: sandbox.requests["deals"] == 2)
+    eventually(lambda: sandbox.requests["deals"] == 2)
     sandbox.fault(Fault("deals", "status", status=503))  # what tries again gets nothing
     postgres.execute(END_OTHERS.format(role=urlsplit(warehouse.address).username))
     hanging.release.set()
