@@ -30,9 +30,9 @@ _RECORDS = (LOADS_TABLE, VERSION_TABLE_NAME, PIPELINE_STATE_TABLE_NAME, LOADS_TA
 _TYPE = "crm_assets.type"
 """Metadata of a Delta column: its type, if Delta does not have it."""
 _JSON = "JSON"
-_BATCH = 20_480
+_BATCH = 2_048
 """Rows that go from DuckDB to a Delta table at once."""
-_ROW_GROUP = 61_440
+_ROW_GROUP = 16_384
 """Rows that are together in a Parquet file, and so in memory while it is written or read."""
 _INCOMING = "_incoming"
 
