@@ -98,9 +98,7 @@ def _warehouse(account: Account) -> Examined:
         file = duckdb_path(open_destination(account.warehouse.destination, account.data_dir))
         tables = counted(len(recorded_loads(account)), "loaded table")
     except WarehouseLocked as error:
-        return Examined(
-            "warehouse", "WARN", f"{error.holder} has the DuckDB file open: a load would wait for it", error
-        )
+        return Examined("warehouse", "WARN", f"{error.holder} has the warehouse open: a load would wait for it", error)
     except CrmAssetsError as error:
         return Examined("warehouse", "ERROR", str(error), error)
     where = account.warehouse.destination if file is None else f"{file}, {_size(file)}"

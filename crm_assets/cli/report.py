@@ -93,6 +93,6 @@ def _collected(accounts: "list[Account]", resources: list[str] | None = None) ->
         try:
             recorded[one.name] = recorded_loads(one)
         except WarehouseLocked as error:
-            recorded[one.name] = f"{error.holder} has the DuckDB file open: this is what Dagster knows."
+            recorded[one.name] = f"{error.holder} has the warehouse open: this is what Dagster knows."
     with instance() as history:
         return collect(history, accounts, resources or (), recorded=recorded)

@@ -59,20 +59,25 @@ class _FoundTable:
 class _Obstacles:
     """What keeps some tables from being loaded, and the statements that end it."""
 
+    lake: str | None
     found: list[str] = field(default_factory=list)
     remedies: list[str] = field(default_factory=list)
 
     def error(self, what: str) -> WarehouseError:
         return WarehouseError(
-            f"{what}: {'; '.join(self.found)}. Its tables are untouched. Run this SQL in the warehouse (what is there "
-            f"stays, under another name), and the next run loads it: {' '.join(self.remedies)}"
+            f"{what}: {'; '.join(self.found)}. Its tables are untouched. {self._advice('the next run loads it')}"
         )
 
     def error_of_all(self) -> WarehouseError:
         return WarehouseError(
-            f"No table can be loaded: {'; '.join(self.found)}. No table was changed. Run this SQL in the warehouse "
-            f"(what is there stays, under another name), and run again: {' '.join(self.remedies)}"
+            f"No table can be loaded: {'; '.join(self.found)}. No table was changed. {self._advice('run again')}"
         )
+
+    def _advice(self, then: str) -> str:
+        if self.lake:
+            return f"Move the folder of the table, in {self.lake}, to another place, and {then}."
+        sql = " ".join(self.remedies)
+        return f"Run this SQL in the warehouse (what is there stays, under another name), and {then}: {sql}"
 
 
 def preflight(
@@ -82,6 +87,7 @@ def preflight(
     log: Callable[[str], None],
     *,
     is_exclusive: bool,
+    lake: str | None = None,
 ) -> dict[str, CrmAssetsError]:
     """Look at every table that a load of `listings` will write, and repair what is dlt's own.
 
@@ -95,6 +101,7 @@ def preflight(
         listings: what is to be loaded.
         log: told what was repaired, one line each.
         is_exclusive: whether nobody else can load meanwhile.
+        lake: where the Delta tables are of which `client` has copies, and which know no such SQL.
 
     Returns:
         For each resource that cannot be loaded, why, and the SQL that ends it. Its tables are untouched.
@@ -104,14 +111,20 @@ def preflight(
     """
     histories = {name for name, settings in account.sync.items() if settings.history}
     try:
-        return _Preflight(client, account.name, log, is_exclusive=is_exclusive).run(listings, histories)
+        return _Preflight(client, account.name, log, is_exclusive=is_exclusive, lake=lake).run(listings, histories)
     except (DatabaseException, DestinationConnectionError) as error:
         raise explained(error, account.dataset, nothing_changed=True) from error
 
 
 class _Preflight:
     def __init__(
-        self, job_client: SqlJobClientBase, pipeline: str, log: Callable[[str], None], *, is_exclusive: bool
+        self,
+        job_client: SqlJobClientBase,
+        pipeline: str,
+        log: Callable[[str], None],
+        *,
+        is_exclusive: bool,
+        lake: str | None,
     ) -> None:
         self._job_client = job_client
         self._client: Client = in_our_dialect(job_client.sql_client)
@@ -119,6 +132,7 @@ class _Preflight:
         self._log = log
         self._is_exclusive = is_exclusive
         self._fold = case_of(self._client)
+        self._lake = lake
 
     def run(self, listings: Sequence[Spooled], histories: Collection[str]) -> dict[str, CrmAssetsError]:
         tables = self._read()
@@ -131,7 +145,7 @@ class _Preflight:
             if owner := next((owners[table] for table in columns if table in owners), None):
                 refused[listing.resource] = self._owned_by(owner, listing.resource)
                 continue
-            obstacles = _Obstacles()
+            obstacles = _Obstacles(self._lake)
             for table, needed in columns.items():
                 self._examine(tables, table, needed, obstacles)
             if obstacles.found:
@@ -188,7 +202,7 @@ class _Preflight:
         )
 
     def _require_common_tables(self, tables: Mapping[str, _FoundTable]) -> None:
-        obstacles = _Obstacles()
+        obstacles = _Obstacles(self._lake)
         for name, columns in ((REJECTED_TABLE, REJECTED_HINTS), (LOADS_TABLE, LOADS_COLUMNS)):
             self._examine(tables, name, {**columns, LOAD_ID: _LOAD_ID_COLUMN}, obstacles)
         for name, own in ((_VERSIONS, version_table()), (_LOADS, loads_table()), (_STATE, pipeline_state_table())):

@@ -80,7 +80,8 @@ class OpenWarehouse:
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, self.account.dataset, nothing_changed=True) from error
         spooled = [one.spooled for one in typed]
-        refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None)
+        lake = self.working_copy.lake.address if self.working_copy else None
+        refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None, lake=lake)
         refused |= self._superseded(typed)
         for one in typed:
             if one.resource in refused:

@@ -61,7 +61,7 @@ def table_schema(columns: Sequence[Column], unique: str = "") -> dg.TableSchema:
 
 
 def table_location(counts: "TableCounts", warehouse: "OpenWarehouse") -> dict[str, str]:
-    """Return where a table is: its name, and the DuckDB file or the folder of a lake if it is in one."""
+    """Return where a table is: its name, and its DuckDB file or its folder in a lake, if it has one."""
     uri, in_lake = warehouse.table_uri(counts.table), warehouse.working_copy is not None
     name = f"{warehouse.account.dataset}.{counts.table}" if in_lake else counts.name
     return {"dagster/table_name": name, **({"dagster/uri": uri} if uri else {})}

@@ -79,9 +79,9 @@ def test_a_column_of_another_type_stops_its_table_alone_and_the_message_makes_ro
     result = materialize(["deals", "notes"])
     said = failure_of(result)
     assert said.startswith("deals did not load. The table notes is loaded.\ndeals: deals.expected_value is ")
-    warehouse.change(said.partition("the next run loads it: ")[2])
+    warehouse.make_room("crm", "deals", said)
     assert materialize(["deals"]).success
-    assert warehouse.query("SELECT count(expected_value), count(expected_value_before) FROM crm.deals") != [(0, 0)]
+    assert warehouse.query("SELECT count(expected_value) FROM crm.deals") != [(0,)]
 
 
 def test_a_listing_that_broke_off_is_resumed(

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +235,14 @@ def _duckdb(destination: Destination[Any, Any], name: str, directory: Path) -> D
 
 
 def _require_delta(destination: Destination[Any, Any], name: str) -> None:
-    if not find_spec("deltalake"):
+    try:
+        import deltalake  # noqa: F401
+        from dlt.common.libs.deltalake import deltalake_storage_options
+    except ImportError as error:
         raise SettingError(
-            f"{_SETTING} is {name!r}, which keeps Delta tables, and deltalake is not installed. "
+            f"{_SETTING} is {name!r}, which keeps Delta tables, and deltalake is not installed: {error}. "
             'Install it: pip install "crm_assets[delta]"'
-        )
+        ) from None
     spec: Any = destination.spec()
     config = destination.configuration(spec._bind_dataset_name(dataset_name="crm"))
     if config.protocol not in _DELTA_PROTOCOLS:
@@ -248,6 +250,7 @@ def _require_delta(destination: Destination[Any, Any], name: str) -> None:
             f"destination.{destination.destination_name}.bucket_url is {config.bucket_url}, no place for Delta tables. "
             "Set the path of a folder, or an address that begins with s3://, gs:// or az://."
         )
+    deltalake_storage_options(config.credentials, config.deltalake_storage_options)  # refuses those that are not whole
 
 
 def _require_driver(destination: Destination[Any, Any], name: str) -> None:

@@ -53,8 +53,8 @@ class WorkingCopy:
     def publish(self, client: Client, log: Callable[[str], None]) -> None:
         """Write the tables that changed to the lake, and last the record of the loads.
 
-        A run that is killed meanwhile leaves each table old or new, and no record of the load: the next one loads
-        again. Files that no version within the retention needs are removed.
+        A run that is killed meanwhile leaves each table old or new, and no record of the load: the next one loads it
+        again. Files that only versions older than a table's retention need are removed.
 
         Args:
             client: the connection to the working copy.
