@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from crm_assets.account import DEFAULT_ACCOUNT, Account, resolve_account
-from crm_assets.accounts_file import file_of_accounts, read_accounts
+from crm_assets.accounts_file import file_of_accounts, forget_accounts, read_accounts
 from crm_assets.errors import ApiConfigError, SettingError
 from crm_assets.project import data_directory
 from crm_assets.settings import find_setting, split_names
@@ -63,6 +63,7 @@ def configured_names() -> list[str]:
     found = find_setting("accounts")
     if (path := file_of_accounts(found)) is not None:
         return list(read_accounts(path))
+    forget_accounts()
     names = [DEFAULT_ACCOUNT] if found is None else list(split_names(found))
     if not names or len(set(names)) < len(names):
         raise SettingError(

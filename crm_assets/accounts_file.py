@@ -46,6 +46,12 @@ def read_accounts(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return accounts
 
 
+def forget_accounts() -> None:
+    """Let dlt find nothing more of the file that was read, if one was."""
+    found = Container()[PluggableRunContext].providers.providers
+    found[:] = [one for one in found if one.name != _PROVIDER]
+
+
 @lru_cache(4)
 def _read(path: Path, _: int) -> Mapping[str, Mapping[str, Any]]:
     try:

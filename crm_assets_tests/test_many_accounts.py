@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from crm_assets.accounts import Unusable, configured_accounts, configured_names, slice_of
+from crm_assets.accounts_file import forget_accounts
 from crm_assets.errors import SettingError
 from crm_assets.orchestration.accounts import definitions_of_accounts
 from crm_assets.orchestration.keys import HOST_TAG
@@ -22,6 +23,13 @@ from crm_assets_tests.conftest import API_KEY, EMAIL, Command, environment
 
 Write = Callable[[str], Path]
 NAMES = [f"a{number:04}" for number in range(1_000)]
+
+
+@pytest.fixture(autouse=True)
+def _forgets() -> Iterator[None]:
+    """Leave nothing of a file for other tests of this process."""
+    yield
+    forget_accounts()
 
 
 @pytest.fixture
@@ -92,6 +100,13 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(write: Write, te
     assert said in str(caught.value)
 
 
+def test_a_file_that_is_named_no_more_counts_no_more(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("acme: {page_size: 10}")
+    assert configured_accounts()[0].crm.page_size == 10
+    monkeypatch.setenv("ACCOUNTS", "acme")
+    assert configured_accounts()[0].crm.page_size is None
+
+
 def test_a_file_that_is_not_there_is_named(write: Write) -> None:
     write("acme: {}").unlink()
     with pytest.raises(SettingError, match=r"`accounts` names \S+accounts\.yaml: No such file"):
@@ -147,7 +162,7 @@ def test_a_slice_that_is_none_is_named(part: str) -> None:
 def test_a_workspace_of_slices_is_written_and_dagster_loads_it(
     write: Write, tmp_path: Path, crm_assets: Command
 ) -> None:
-    file = write(yaml.safe_dump({name: {"base_url": f"https://{name}.example.com"} for name in NAMES[:9]}))
+    file = write(yaml.safe_dump({name: {"base_url": f"https://{name}.example.com"} for name in NAMES[:5]}))
     env = environment(ACCOUNTS=str(file), DLT_PROJECT_DIR=str(ROOT), DLT_LOCAL_DIR=str(tmp_path), HOME=str(tmp_path))
     workspace = tmp_path / "workspace.yaml"
     done = crm_assets("accounts", "workspace", "--slices", "2", "--output", str(workspace))
@@ -161,7 +176,7 @@ def test_a_workspace_of_slices_is_written_and_dagster_loads_it(
         script = f"from crm_assets.slices import slice_{number}_of_2 as d; print(*d.get_repository_def().job_names)"
         jobs = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
         loaded = {job.removesuffix("_all") for job in jobs.stdout.split() if job.endswith("_all")}
-        assert loaded == set(slice_of(NAMES[:9], f"{number}/2"))
+        assert loaded == set(slice_of(NAMES[:5], f"{number}/2"))
 
 
 def test_accounts_of_a_file_are_due_at_times_of_their_own_unless_somebody_says_when(
