@@ -38,12 +38,16 @@ def configured_accounts(
         known = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         raise SettingError(f"There is no account {name!r}. Configured: {known} (setting `accounts`).")
     wanted = [name] if name is not None else slice_of(names, part or find_setting("slice"))
+    path = file_of_accounts(find_setting("accounts"))
+    faults = read_accounts(path).faults if path else {}
     accounts: list[Account] = []
-    places: dict[tuple[str, str], str] = {}
+    places: dict[tuple[str, ...], str] = {}
     for one in wanted:
         try:
+            if one in faults:
+                raise faults[one]
             account = _resolved(one)
-            _claim_place(account, places)
+            _claim(account, places)
         except (ApiConfigError, SettingError) as error:
             is_alone = len(names) == 1 and isinstance(error, SettingError)
             if unusable is None or is_alone:
@@ -62,7 +66,7 @@ def configured_names() -> list[str]:
     """
     found = find_setting("accounts")
     if (path := file_of_accounts(found)) is not None:
-        return list(read_accounts(path))
+        return read_accounts(path).names
     forget_accounts()
     names = [DEFAULT_ACCOUNT] if found is None else list(split_names(found))
     if not names or len(set(names)) < len(names):
@@ -103,11 +107,17 @@ def _resolved(name: str) -> Account:
     return replace(account, automation=account.automation.spread())
 
 
-def _claim_place(account: Account, places: dict[tuple[str, str], str]) -> None:
-    place = (account.warehouse.destination, account.dataset)
+def _claim(account: Account, places: dict[tuple[str, ...], str]) -> None:
+    """Refuse an account whose tables or assets would be those of another one."""
+    place, prefix = (account.warehouse.destination, account.dataset), ("key_prefix", *account.key_prefix)
     if other := places.get(place):
         raise SettingError(
             f"The accounts {other} and {account.name} write into one dataset, {account.dataset}. "
-            f"Set `dataset` under [{account.section}.warehouse] in .dlt/config.toml."
+            f"Set `dataset` under [{account.section}.warehouse] in .dlt/config.toml, or where the account is described."
         )
-    places[place] = account.name
+    if other := places.get(prefix):
+        raise SettingError(
+            f"The accounts {other} and {account.name} have one key_prefix, {'/'.join(account.key_prefix)}. "
+            f"Set another one under [{account.section}] in .dlt/config.toml, or where the account is described."
+        )
+    places[place] = places[prefix] = account.name

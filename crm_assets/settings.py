@@ -8,6 +8,7 @@ A setting that is missing or malformed is an error that names the setting, the f
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
@@ -125,6 +126,12 @@ def _web_address(value: SecretStr | None) -> SecretStr | None:
 def _owners(value: tuple[str, ...]) -> tuple[str, ...]:
     if wrong := [owner for owner in value if not _OWNER.fullmatch(owner)]:
         raise ValueError(f"{wrong[0]!r} is neither a team, such as team:crm, nor an e-mail address")
+    return value
+
+
+def _key_parts(value: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [part for part in value if not re.fullmatch(r"[A-Za-z0-9_.-]+", part)]:
+        raise ValueError(f"{wrong[0]!r} is no part of a key: use letters, digits, and parts apart by commas")
     return value
 
 
@@ -274,10 +281,17 @@ class _OfTheAccount(Settings):
 
 def _existing(sections: Sequence[str]) -> Iterator[str]:
     """Yield those of `sections` in which something is set: most resources and accounts have none of their own."""
+    variables = _sections_of(frozenset(os.environ))
     for section in sections:
-        prefix = f"{section}.".replace(".", "__").upper()
-        if any(name.startswith(prefix) for name in os.environ) or isinstance(find_setting(section), Mapping):
+        if section.replace(".", "__").upper() in variables or isinstance(find_setting(section), Mapping):
             yield section
+
+
+@lru_cache(4)
+def _sections_of(variables: frozenset[str]) -> frozenset[str]:
+    """Return the sections in which environment variables are: hundreds of accounts have a thousand of them."""
+    split = (name.split("__") for name in variables)
+    return frozenset("__".join(parts[:end]) for parts in split for end in range(1, len(parts)))
 
 
 class AccountSettings(_OfTheAccount):
@@ -299,7 +313,9 @@ class AccountSettings(_OfTheAccount):
     cadences: dict[str, Cadence] = Field(
         {}, description="How often a resource is loaded, where the API says otherwise."
     )
-    key_prefix: Names = Field((), description="Prefix of the asset keys. Default: the account's name.")
+    key_prefix: Annotated[Names, AfterValidator(_key_parts)] = Field(
+        (), description="Prefix of the asset keys. Default: the account's name."
+    )
     owners: Annotated[Names, AfterValidator(_owners)] = Field(
         ("team:crm",), description="Who answers for the assets: teams as `team:name`, and e-mail addresses."
     )

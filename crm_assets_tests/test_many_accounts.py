@@ -84,10 +84,9 @@ def test_a_file_that_changed_is_read_again(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("acme: {email: a@b.c}", "acme has email in it. A login belongs in .dlt/secrets.toml"),
+        ("[acme, acme]", "names acme more than once"),
+        ("acme: {[a]: 1}", "is no name"),
         ("acme: {}\nacme: {}", "is not valid YAML: 'acme' stands twice"),
-        ("no: {}", "the name False is not text for YAML. Write it in quotes."),
-        ("acme: https://acme.example.com", "acme must have settings, such as `base_url: https://...`, not 'https"),
         ("acme: [", "is not valid YAML"),
         ("", "must have the accounts as a mapping from names to settings"),
     ],
@@ -98,6 +97,12 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(write: Write, te
         configured_accounts()
     assert str(file) in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_settings_that_several_accounts_share_are_written_once(write: Write) -> None:
+    write("acme: &shared {page_size: 10, resources: [deals]}\nglobex: {<<: *shared, page_size: 20}")
+    found = [(one.name, one.crm.page_size, len(one.resources)) for one in configured_accounts()]
+    assert found == [("acme", 10, 1), ("globex", 20, 1)]
 
 
 def test_a_file_that_is_named_no_more_counts_no_more(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,12 +126,25 @@ def test_what_is_wrong_with_one_account_is_its_own_and_says_where_to_mend_it(wri
         nowhere: {api: apis/none.yaml}
         twin: {warehouse: {dataset: crm_good}}
         moody: {automation: {frequent_cron: sometimes}}
+        b-a/d: {}
+        prefixed: {key_prefix: good}
+        slashed: {key_prefix: [x/y]}
+        scalar: https://scalar.example.com
+        told: {email: a@b.c}
+        no: {}
         """
     )
     unusable: Unusable = {}
     assert [one.name for one in configured_accounts(unusable=unusable)] == ["good", "moody"]
     said = {name: str(error) for name, error in unusable.items()}
-    assert said.keys() == {"mistyped", "nowhere", "twin"}
+    broken = {"mistyped", "nowhere", "twin", "b-a/d", "prefixed", "slashed", "scalar", "told", "False"}
+    assert said.keys() == broken
+    assert "good and prefixed have one key_prefix, good" in said["prefixed"]
+    assert "'x/y' is no part of a key" in said["slashed"]
+    assert "told has email in it. A login belongs in .dlt/secrets.toml" in said["told"]
+    assert "scalar must have settings, such as `base_url: https://...`, not 'https" in said["scalar"]
+    assert "the name False is not text for YAML. Write it in quotes." in said["False"]
+    assert "'b-a/d' is not a valid account name" in said["b-a/d"]
     assert f"Set `page_size` of mistyped in {file}" in said["mistyped"]
     assert "good and twin write into one dataset" in said["twin"]
     repository = definitions_of_accounts().get_repository_def()
@@ -216,7 +234,7 @@ def test_an_h_that_its_field_has_not_names_the_setting(
 
 
 def test_each_run_of_an_account_says_on_which_host_its_crm_is(write: Write) -> None:
-    write("acme: {base_url: 'https://api.example.com:8443/v1'}\nglobex: {base_url: sandbox}")
+    write("acme: {base_url: 'https://API.example.com:8443/v1'}\nglobex: {base_url: sandbox}")
     repository = definitions_of_accounts().get_repository_def()
     tags = {
         name: repository.get_job(name).run_tags.get(HOST_TAG) for name in ("acme_all", "acme_checks", "globex_daily")
@@ -224,7 +242,7 @@ def test_each_run_of_an_account_says_on_which_host_its_crm_is(write: Write) -> N
     assert tags == {
         "acme_all": "api.example.com:8443",
         "acme_checks": "api.example.com:8443",
-        "globex_daily": "sandbox",
+        "globex_daily": None,
     }
 
 

@@ -44,7 +44,7 @@ def workspace(
 ) -> None:
     """Write a workspace.yaml in which each code location loads a slice of the accounts."""
     lines = [
-        "# Written by `crm-assets accounts workspace`: an account stays where it is while their number does.",
+        "# Written by `crm-assets accounts workspace`; docs/accounts.md",
         "load_from:",
     ]
     for number in range(1, slices + 1):

@@ -43,7 +43,7 @@ def job_names(account: Account) -> list[str]:
 
 def host_tags(account: Account) -> dict[str, str]:
     """Return the tags of each run of a job of `account`, by which a deployment can limit runs for each CRM."""
-    host = urlsplit(account.crm.base_url or "").netloc or account.crm.base_url
+    host = urlsplit(account.crm.base_url or "").netloc.lower()  # the sandbox has none: each run has one of its own
     return {HOST_TAG: host} if host else {}
 
 

@@ -1,8 +1,13 @@
 """What stands for an account that cannot be loaded, so that its writer sees why, and other accounts go on."""
 
+import re
+
 import dagster as dg
 
 from crm_assets.errors import ApiConfigError, SettingError
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
+"""What no name in Dagster may have."""
 
 
 def unusable_account(name: str, error: ApiConfigError | SettingError) -> dg.Definitions:
@@ -15,6 +20,7 @@ def unusable_account(name: str, error: ApiConfigError | SettingError) -> dg.Defi
     cause = "its API has an error" if isinstance(error, ApiConfigError) else "a setting cannot be used"
     why = f"The account {name} cannot be loaded: {cause}.\n{error}"
     dg.get_dagster_logger().error(why)
+    name = _NO_NAME.sub("_", name)
 
     @dg.asset(name=f"{name}_api", group_name=name, kinds={"api"}, description=f"{why}\n\nCorrect it, and reload.")
     def crm_api() -> None:

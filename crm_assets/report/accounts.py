@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from crm_assets.account import Account
-from crm_assets.errors import CrmAssetsError
+from crm_assets.errors import CrmAssetsError, SettingError
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.orchestration.run import State
 from crm_assets.orchestration.run_history import last_loads
@@ -37,9 +37,17 @@ def account_states(
     schedules = instance.all_instigator_state() if instance.schedule_storage else ()
     switched = {one.name: one.status for one in schedules}
     now = datetime.now(UTC)
-    found = [_state(instance, account, switched, now) for account in accounts]
-    broken = [AccountState(name, "ERROR", " ".join(str(error).split())) for name, error in unusable.items()]
-    return sorted([*found, *broken], key=lambda one: one.name)
+    states = [_broken(name, error) for name, error in unusable.items()]
+    for account in accounts:
+        try:
+            states.append(_state(instance, account, switched, now))
+        except SettingError as error:  # a cron, which only its schedules read
+            states.append(_broken(account.name, error))
+    return sorted(states, key=lambda one: one.name)
+
+
+def _broken(name: str, error: CrmAssetsError) -> AccountState:
+    return AccountState(name, "ERROR", " ".join(str(error).split()))
 
 
 def _state(
