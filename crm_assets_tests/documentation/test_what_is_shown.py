@@ -13,7 +13,7 @@ import tomlkit
 import yaml
 from _pytest.mark import ParameterSet
 
-from crm_assets.project import ROOT
+from crm_assets.project import DAGSTER_HOME, ROOT
 from crm_assets.sandbox.server import Sandbox
 from crm_assets.settings import AccountSettings, Settings
 from crm_assets_tests.conftest import API_KEY, EMAIL, SMALL
@@ -210,6 +210,7 @@ def test_a_document_does_what_it_shows(document: str, environment: str, shell: S
 @pytest.mark.thorough
 def test_accounts_are_mounted_and_added_as_the_document_shows(tmp_path: Path, shell: Shell) -> None:
     mounted, alone = "Mount it in the Dagster deployment that you have", "Several accounts in the stand-alone project"
+    many = "Dozens, hundreds, thousands of accounts"
     host = tmp_path / "deployment"
     for name in ("pyproject.toml", "host/__init__.py", "host/defs/__init__.py", "host/definitions.py"):
         (host / name).parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,15 @@ def test_accounts_are_mounted_and_added_as_the_document_shows(tmp_path: Path, sh
     for block in blocks:
         if block.heading == alone:
             outside.follow(block)
-    assert {block.heading for block in blocks} == {mounted, alone}
+    # A reader with many accounts has loaded none of them yet.
+    shutil.copy(ROOT / ".dlt" / "config.toml", shell.folder / ".dlt")
+    (tmp_path / "new").mkdir()
+    shutil.copy(DAGSTER_HOME / "dagster.yaml", tmp_path / "new")
+    shell.variables["DAGSTER_HOME"] = str(tmp_path / "new")
+    for block in blocks:
+        if block.heading == many:
+            outside.follow(block)
+    assert {block.heading for block in blocks} == {mounted, alone, many}
 
 
 def test_what_is_not_run_is_still_shown() -> None:
