@@ -65,16 +65,20 @@ def postgres_server() -> Iterator[PostgresServer]:
         port = free_port()
         options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        with (home / "log").open("wb") as log, running([postgres, "-D", data, *settings], stderr=log, **as_user):
+        with (
+            (home / "log").open("wb") as log,
+            running([postgres, "-D", data, *settings], stderr=log, **as_user) as process,
+        ):
             server = PostgresServer(port)
-            _wait_for(server)
+            _wait_for(server, process, home / "log")
             yield server
     finally:
         shutil.rmtree(home)
 
 
-def _wait_for(server: PostgresServer) -> None:
-    while True:  # a server that cannot start is seen in the time limit of the tests
+def _wait_for(server: PostgresServer, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    while True:
+        assert process.poll() is None, f"Postgres did not start: {log.read_text()}"
         try:
             server.execute("SELECT 1")
         except psycopg2.OperationalError as error:

@@ -24,6 +24,7 @@ from crm_assets.orchestration.run_history import last_loads
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import COMMAND, RESOURCES, SMALL, Command, an_account, history_in
+from crm_assets_tests.programs import free_port
 
 
 @pytest.fixture
@@ -350,13 +351,6 @@ def test_dev_opens_the_ui_beside_the_sandbox_and_ends_whole_on_sigterm(
     assert process.returncode == 0
     with pytest.raises(requests.ConnectionError):
         requests.get(f"http://127.0.0.1:{crm}/", timeout=1)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_setting_that_the_code_location_needs_is_named_by_every_command_that_loads_it(process: Command) -> None:

@@ -10,13 +10,13 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import socket
 
 import requests
 
 from crm_assets.project import ROOT
 from crm_assets_tests.deployment import eventually
 from crm_assets_tests.documentation.markdown import Step
+from crm_assets_tests.programs import free_port
 
 LONG_RUNNING = {
     r"^make dev\b": r"Serving dagster-webserver on (http://\S+)",
@@ -67,13 +67,6 @@ def link_packages(venv: Path, *first: Path) -> None:
     [packages] = venv.glob("lib/python*/site-packages")
     # A plain line of a .pth file adds the folder without the .pth files in it: not the checkout, which is one of them.
     (packages / "linked.pth").write_text("\n".join(map(str, [*first, sysconfig.get_path("purelib")])))
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def bare_environment(home: Path) -> dict[str, str]:

@@ -21,11 +21,11 @@ from crm_assets_tests.documentation.checkout import (
     Shell,
     bare_environment,
     copy_project,
-    free_port,
     link_environment,
     link_packages,
 )
 from crm_assets_tests.documentation.markdown import DOCUMENTS, Block, Step, blocks_of, inline_code_of, steps_of
+from crm_assets_tests.programs import free_port
 from crm_assets_tests.test_mounted import HOST
 
 pytestmark = pytest.mark.long

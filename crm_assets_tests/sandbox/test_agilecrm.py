@@ -20,7 +20,7 @@ from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.listings import LISTINGS
 from crm_assets.sandbox.server import API_KEY, EMAIL, Sandbox
 from crm_assets_tests.conftest import environment
-from crm_assets_tests.documentation.checkout import free_port
+from crm_assets_tests.programs import free_port
 
 FORM = "application/x-www-form-urlencoded"
 LOGIN = {"Authorization": f"Basic {b64encode(f'{EMAIL}:{API_KEY}'.encode()).decode()}"}
