@@ -99,12 +99,57 @@ def _environment_of(value: Any) -> list[dict[str, str]]:
 
 
 def test_kubernetes_limits_runs_as_the_machines_do() -> None:
-    limits = VALUES["additionalInstanceConfig"]["concurrency"]
-    assert limits == instance_of("dagster.yaml")["concurrency"]
-    assert validate_config(dagster_instance_config_schema(), {"concurrency": limits}).success
+    default = instance_of("dagster.yaml")
+    limits = VALUES["concurrency"]
+    assert limits["enabled"]  # without it, the chart itself sets max_concurrent_runs to -1
+    assert _in_snake_case(limits["runs"]) == default["concurrency"]["runs"]
+    assert _in_snake_case(limits["pools"]) == default["concurrency"]["pools"]
+    assert _in_snake_case(VALUES["retention"]) == {"enabled": True, **default["retention"]}
+    for threads in ("sensors", "schedules"):
+        assert _in_snake_case(VALUES["dagsterDaemon"][threads]) == default[threads]
+    assert validate_config(dagster_instance_config_schema(), VALUES["additionalInstanceConfig"]).success
     [deployment] = VALUES["dagster-user-deployments"]["deployments"]
     assert deployment["dagsterApiGrpcArgs"] == ["-m", "crm_assets.definitions"]
     assert VALUES["runLauncher"]["type"] == "K8sRunLauncher"
+
+
+def _in_snake_case(value: Any) -> Any:
+    """Return a part of the chart's values as its template writes it into dagster.yaml."""
+    if isinstance(value, list):
+        return [_in_snake_case(one) for one in value]
+    if not isinstance(value, dict) or "applyLimitPerUniqueValue" in value:  # which goes into it as it is
+        return value
+    return {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): _in_snake_case(value[name]) for name in value}
+
+
+CHART_NAMES: dict[str, set[str]] = {
+    "global": {"postgresqlSecretName", "dagsterHome", "serviceAccountName"},
+    "dagster-user-deployments": {"enabled", "enableSubchart", "imagePullSecrets", "deployments"},
+    "runLauncher": {"type", "config"},
+    "dagsterDaemon": {"enabled", "runCoordinator", "runMonitoring", "runRetries", "sensors", "schedules"},
+    "concurrency": {"enabled", "pools", "runs"},
+    "retention": {"enabled", "sensor", "schedule", "autoMaterialize"},
+    "postgresql": {
+        *("enabled", "postgresqlScheme", "postgresqlHost", "postgresqlUsername", "postgresqlPassword"),
+        *("postgresqlDatabase", "postgresqlParams", "service", "image"),
+    },
+    "telemetry": {"enabled"},
+    "generatePostgresqlPasswordSecret": set(),
+    "additionalInstanceConfig": {"freshness"},
+}
+"""Names of the chart's values, those of them that may be of use here: the chart's schema refuses others, or ignores
+them. From the models under `helm/dagster/schema` of Dagster's repository, November 2026."""
+
+
+def test_the_chart_knows_every_name_in_its_values() -> None:
+    assert VALUES.keys() <= CHART_NAMES.keys()
+    for name, value in VALUES.items():
+        assert not isinstance(value, dict) or value.keys() <= CHART_NAMES[name], name
+    [deployment] = VALUES["dagster-user-deployments"]["deployments"]
+    known = {"name", "image", "port", "dagsterApiGrpcArgs", "includeConfigInLaunchedRuns", "env", "envSecrets"}
+    assert deployment.keys() <= known
+    assert VALUES["runLauncher"]["config"].keys() == {"k8sRunLauncher"}
+    assert VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"].keys() <= {"containerConfig"}
 
 
 @pytest.mark.parametrize("file", sorted(DEPLOY.iterdir()), ids=lambda file: file.name)
