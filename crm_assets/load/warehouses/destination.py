@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,22 @@ def duckdb_file(path: Path) -> Destination[Any, Any]:
 def _with_transactions(destination: Destination[Any, Any]) -> Destination[Any, Any]:
     # dlt 1.31 does not know that DuckDB has them: a merge that fails after its DELETE would leave a table without rows.
     destination.caps_params["supports_transactions"] = True
+    return _looked_at_once(destination)
+
+
+def _looked_at_once(destination: Destination[Any, Any]) -> Destination[Any, Any]:
+    """Return `destination` with capabilities that are computed once.
+
+    dlt 1.31 does so some twenty times in a load, and reads all settings of the destination each time, for nothing:
+    what it wants is the same whatever they say.
+    """
+    compute = destination.capabilities
+    found = cache(compute)
+
+    def capabilities(config: Any = None, naming: Any = None) -> Any:
+        return compute(config, naming) if config or naming else found().copy()
+
+    destination.capabilities = capabilities  # type: ignore[method-assign]
     return destination
 
 
