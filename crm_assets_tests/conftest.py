@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from shutil import copy
+from shutil import copy, copytree
 from typing import Any, cast
 
 import pytest
@@ -236,11 +236,19 @@ def run_assets(
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history of runs in which there is none yet: to make one takes longer than a load."""
+    home = tmp_path_factory.mktemp("home")
+    copy(DAGSTER_HOME / "dagster.yaml", home)
+    with history_in(home):
+        return home
+
+
 @pytest.fixture
-def settings(sandbox: Sandbox, tmp_path: Path) -> dict[str, str]:
+def settings(sandbox: Sandbox, tmp_path: Path, new_home: Path) -> dict[str, str]:
     """The environment of a person whose CRM is the sandbox of this test."""
-    (tmp_path / "home").mkdir()
-    copy(DAGSTER_HOME / "dagster.yaml", tmp_path / "home")
+    copytree(new_home, tmp_path / "home")
     return environment(
         SOURCES__CRM__BASE_URL=sandbox.base_url,
         SOURCES__CRM__EMAIL=EMAIL,

@@ -476,7 +476,7 @@ def test_a_share_of_rejected_records_above_the_setting_is_an_error(
     )
 
 
-@pytest.mark.each_warehouse()
+@pytest.mark.each_warehouse(thorough=True)
 def test_a_share_of_values_of_other_types_above_the_setting_is_an_error_until_they_are_corrected(
     materialize: Materialize, run_checks: RunChecks, sandbox: Sandbox
 ) -> None:
