@@ -29,8 +29,8 @@ def of_each_resource(scenario: str, *, growing: bool = False) -> MarkDecorator:
     thorough = [V1, AGILECRM]  # what all other tests of loads are about
 
     def is_thorough(api: ApiUnderTest, warehouse: str) -> bool:
-        # Into the others than DuckDB, test_kill.py kills runs, too; a lake is written by way of a DuckDB file.
-        return api in thorough or warehouse == "filesystem" or (scenario == "trouble" and warehouse != "duckdb")
+        # test_kill.py and test_resume.py break runs off, too; a lake is written by way of a DuckDB file.
+        return api in thorough or warehouse == "filesystem" or scenario == "trouble"
 
     cases = [
         pytest.param(
