@@ -13,9 +13,9 @@ from crm_assets_tests.load.keyed import Price, account_of, failed_checks, fill, 
 
 pytestmark = pytest.mark.each_warehouse(thorough=True)
 
-USUAL = [("id",), ("shop", "sku")]
-OTHERS = [("sku",), ("sku", "shop", "is_net"), ("since",), ("factor",)]
-KEYS = [*USUAL, *(pytest.param(key, marks=pytest.mark.thorough) for key in OTHERS)]
+USUAL = ("shop", "sku")
+OTHERS = [("id",), ("sku",), ("sku", "shop", "is_net"), ("since",), ("factor",)]
+KEYS = [USUAL, *(pytest.param(key, marks=pytest.mark.thorough) for key in OTHERS)]
 COUNT = 120
 
 

@@ -113,6 +113,7 @@ def test_so_does_one_whose_history_somebody_changed(
     assert warehouse.query(f"SELECT count(*) FROM crm.deals_history WHERE id = {deal} AND name = 'New name'") == [(1,)]
 
 
+@pytest.mark.thorough
 def test_a_name_that_is_taken_is_not_proposed(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, deal: str
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_undeclared_column_to_which_somebody_gave_another_type_keeps_it(
     assert warehouse.query(f"SELECT {column} FROM crm.deals WHERE id = {deal}") == [('{"a":1}',)]
 
 
+@pytest.mark.thorough
 def test_a_column_that_no_field_wants_may_be_of_any_type(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, deal: str
 ) -> None:

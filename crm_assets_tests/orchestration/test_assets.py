@@ -30,6 +30,7 @@ from crm_assets_tests.conftest import (
     declaring,
     failure_of,
     run_assets,
+    some,
 )
 from crm_assets_tests.sandbox_apis import account_of
 
@@ -477,7 +478,7 @@ def with_tier(kind: Any) -> Account:
     return declaring(an_account(), "deals", customTier=(kind | None, Field(None, description="The tier.")))
 
 
-@pytest.mark.parametrize(("kind", "before", "now"), [(Text, 5, "silver"), (BigInt, "gold", 6)])
+@pytest.mark.parametrize(("kind", "before", "now"), some((Text, 5, "silver"), (BigInt, "gold", 6)))
 def test_a_field_that_is_declared_later_stops_its_table_alone_and_the_message_makes_room(
     materialize: Materialize,
     sandbox: Sandbox,
