@@ -171,7 +171,8 @@ def read_loads(client: Client, limit: int) -> dict[str, list[ResourceLoad]]:
     table, own = (client.make_qualified_table_name(name) for name in (LOADS_TABLE, LOADS_TABLE_NAME))
     load, since = map(client.escape_column_name, (LOAD_ID, "since"))
     # A table of an earlier version has fewer columns, until the next load.
-    known = [name for name in _TYPES if name in table_columns(client, LOADS_TABLE)]
+    columns = table_columns(client, LOADS_TABLE)
+    known = [name for name in _TYPES if name in columns]
     if not known:
         return {}
     names = ", ".join(map(client.escape_column_name, known))
