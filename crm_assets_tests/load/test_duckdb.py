@@ -74,6 +74,43 @@ def test_the_memory_limit_holds_for_every_connection_of_the_process(tmp_path: Pa
         assert other.execute("SELECT current_setting('memory_limit')").fetchall() == [("190.7 MiB",)]
 
 
+@pytest.mark.parametrize("size", [0, 4_096, 8_192, 12_287])
+def test_a_file_that_a_killed_process_had_only_begun_is_made_anew(tmp_path: Path, size: int) -> None:
+    whole, begun = tmp_path / "whole.duckdb", tmp_path / "begun.duckdb"
+    with held(whole, memory_limit="1GB", lock_timeout=0, log=print):
+        pass
+    begun.write_bytes(whole.read_bytes()[:size])
+    with held(begun, memory_limit="1GB", lock_timeout=0, log=print) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with held(begun, memory_limit="1GB", lock_timeout=0, log=print) as connection:
+        assert connection.execute("FROM t").fetchall() == [(1,)]
+    assert {one.name for one in tmp_path.iterdir()} == {whole.name, begun.name}
+
+
+def test_a_process_that_is_killed_while_it_makes_the_file_leaves_none(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from crm_assets.load.warehouses import duckdb\n"
+        "def killed(*_): os.kill(os.getpid(), 9)\n"
+        "duckdb._put = killed\n"
+        "with duckdb.held(Path(sys.argv[1]), memory_limit='1GB', lock_timeout=0, log=print): pass"
+    )
+    file = tmp_path / "w.duckdb"
+    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False).returncode == -9
+    [left] = tmp_path.iterdir()
+    assert left != file
+    with held(file, memory_limit="1GB", lock_timeout=0, log=print):
+        assert [one.name for one in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("content", [b"notes of a person\n", b"\0" * 20 + b"x"])
+def test_a_small_file_of_somebody_else_stays(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "w.duckdb"
+    file.write_bytes(content)
+    with pytest.raises(WarehouseError), held(file, memory_limit="1GB", lock_timeout=0, log=print):
+        pass
+    assert file.read_bytes() == content
+
+
 def test_a_file_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     path.write_text("not a database, but long enough to be taken for one" * 100)

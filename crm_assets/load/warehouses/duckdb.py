@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
 
 import duckdb
+import psutil
 from pydantic import ByteSize, TypeAdapter
 
 from crm_assets.errors import SettingError, WarehouseError, WarehouseLocked
@@ -22,6 +23,8 @@ _UPDATED_ROW = 60
 """Bytes for each row that an update of a text keeps in memory, and not on disk, until it is committed."""
 _ONE_BLOCK_SIZE = "v1.0."
 """The version that reads files of DuckDB's own block size alone."""
+_HEADERS, _MAGIC = 12_288, b"DUCK"
+"""Bytes at the head of a file, before any data; and what stands in the first of them."""
 _HOLDER = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 
 
@@ -46,7 +49,7 @@ def held(
         SettingError: `memory_limit` or `storage_version` is not one that DuckDB takes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if _is_unborn(path):
         _create(path, storage_version)
     connection = _opened(path, lock_timeout, log)
     try:
@@ -67,18 +70,54 @@ def make_room_for_update(connection: duckdb.DuckDBPyConnection, rows: int) -> No
         connection.execute("SET GLOBAL memory_limit = ?", [f"{limit + needed}B"])
 
 
+def _is_unborn(path: Path) -> bool:
+    """Return whether there is no file yet, or one that a killed process had only begun to make, without any data.
+
+    An earlier version made the file in its place.
+    """
+    try:
+        begun = path.read_bytes() if path.stat().st_size < _HEADERS else None
+    except FileNotFoundError:
+        return True
+    if begun is None or path.with_name(f"{path.name}.wal").exists():
+        return False
+    return not begun.strip(b"\0") or begun[8:12] == _MAGIC
+
+
 def _create(path: Path, storage_version: str) -> None:
+    """Make the file aside: a process that is killed meanwhile leaves none that nobody can open."""
+    for left in path.parent.glob(f"{path.name}.*.new"):
+        if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+            left.unlink(missing_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     # A connection to a file cannot say which version the file gets; every later one keeps it.
     with duckdb.connect() as nowhere:
         try:
-            quoted = str(path).replace("'", "''")
+            quoted = str(new).replace("'", "''")
             blocks = "" if storage_version.startswith(_ONE_BLOCK_SIZE) else f", BLOCK_SIZE {_BLOCK_SIZE}"
             nowhere.execute(f"ATTACH '{quoted}' AS file (STORAGE_VERSION '{storage_version}'{blocks})")
+            nowhere.execute("DETACH file")
+            _put(new, path)
         except duckdb.InvalidInputException as error:
             setting = "warehouse.storage_version (WAREHOUSE__STORAGE_VERSION)"
             raise SettingError(f"{setting} is {storage_version!r}: {error}") from None
         except duckdb.IOException:
-            return  # another process was faster, or the file cannot be made: whoever opens it says so
+            return  # the file cannot be made: whoever opens it says so
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Give the file `new` the name `path`, unless another process was faster."""
+    if path.exists():
+        begun = path.with_name(f"{new.name}.begun")
+        path.rename(begun)
+        if not _is_unborn(begun):
+            begun.rename(path)
+            return
+        begun.unlink()
+    with suppress(FileExistsError):
+        path.hardlink_to(new)
 
 
 def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
