@@ -23,32 +23,47 @@ class Deadline:
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self._early: socket.socket | None = None
 
     def guard(self, pools: PoolManager) -> None:
         """Apply the deadline to every connection that `pools` opens."""
         deadline = self
 
-        class Plain(HTTPConnection):
+        class Watched(HTTPConnection):
             response_class = ReadingResponse
+
+            def _new_conn(self) -> socket.socket:
+                new = super()._new_conn()
+                deadline._watch_early(new)
+                return new
 
             def request(self, *arguments: Any, **options: Any) -> None:
                 super().request(*arguments, **options)
-                deadline._socket = self.sock
+                deadline._watch(self.sock)
 
-        class Safe(HTTPSConnection):
-            response_class = ReadingResponse
-
-            def request(self, *arguments: Any, **options: Any) -> None:
-                super().request(*arguments, **options)
-                deadline._socket = self.sock
+        class WatchedSafely(Watched, HTTPSConnection):
+            pass
 
         class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
+            ConnectionCls = Watched
 
         class SafePool(HTTPSConnectionPool):
-            ConnectionCls = Safe
+            ConnectionCls = WatchedSafely
 
         pools.pool_classes_by_scheme = {"http": PlainPool, "https": SafePool}
+
+    def _watch_early(self, new: socket.socket) -> None:
+        """Watch a connection from its first byte: a proxy and a TLS handshake come before the request.
+
+        TLS takes the socket away; what is shut by way of a duplicate is shut.
+        """
+        self._watch(None)
+        self._socket = self._early = new.dup()
+
+    def _watch(self, found: socket.socket | None) -> None:
+        if self._early is not None:
+            self._early.close()
+        self._socket, self._early = found, None
 
     def limit(self, seconds: float) -> AbstractContextManager[None]:
         """Let the block take `seconds` at most.
@@ -56,7 +71,7 @@ class Deadline:
         Raises:
             DeadlineExceeded: it took longer.
         """
-        self._socket = None
+        self._watch(None)
         return limit(seconds, lambda: self._socket)
 
 
