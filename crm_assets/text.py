@@ -1,6 +1,10 @@
-"""Words for numbers and times, in messages that people read."""
+"""Words for numbers and times, in messages that people read; and what the CRM says, as nothing but text."""
 
+import re
 from datetime import timedelta
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def counted(count: int, singular: str, plural: str = "") -> str:
@@ -15,3 +19,14 @@ def lasting(time: timedelta) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def printable(text: str) -> str:
+    """Return `text` with what commands a terminal, or turns the direction of writing, as escape sequences."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def markdown_text(text: str) -> str:
+    """Return `text` as Markdown that shows it as it is, on one line: no link, image, tag or border of a table."""
+    line = printable(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\g<0>", line)

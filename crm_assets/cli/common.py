@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from crm_assets.errors import CrmAssetsError, Reason, SettingError
+from crm_assets.text import printable
 
 if TYPE_CHECKING:
     from crm_assets.account import Account
@@ -17,9 +18,21 @@ if TYPE_CHECKING:
 EXIT_CODES: dict[Reason, int] = {"data": 1, "setting": 2, "login": 3, "unavailable": 4, "warehouse": 5, "disk": 6}
 """What went wrong, for scripts. 0 is success; several different faults at once are 1."""
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-SILENT = Console(quiet=True)
+
+class TextConsole(Console):
+    """A terminal that takes what it is given for text, whatever the CRM has put into it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print `objects`."""
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+out = TextConsole()
+err = TextConsole(stderr=True)
+SILENT = TextConsole(quiet=True)
 """Stands for the terminal where nothing is to be printed."""
 _left_out: ContextVar[bool] = ContextVar("left_out", default=False)
 """Whether the command has left out an account that cannot be read."""
@@ -49,14 +62,14 @@ def accounts_of(name: str | None, resources: list[str] | None = None, *, shown: 
     if unusable and not accounts:
         raise next(iter(unusable.values()))
     for error in unusable.values():
-        err.print(str(error), style="red", markup=False, soft_wrap=True)
+        err.print(str(error), style="red", soft_wrap=True)
     _left_out.set(bool(unusable))
     if resources and len(accounts) > 1:
         raise SettingError(f"Which account? Name one of {', '.join(one.name for one in accounts)} with --account.")
     for one in accounts:
         for line in unknown_settings(one):
-            err.print(line, style="yellow", markup=False, soft_wrap=True)
-        shown.print(str(one), markup=False, soft_wrap=True)
+            err.print(line, style="yellow", soft_wrap=True)
+        shown.print(str(one), soft_wrap=True)
     return accounts
 
 
@@ -79,7 +92,7 @@ def explained() -> Iterator[None]:
 
 def fail(problem: str, reasons: AbstractSet[Reason]) -> NoReturn:
     """Print `problem` and exit with the code of `reasons`."""
-    err.print(problem, style="red", markup=False, soft_wrap=True)
+    err.print(problem, style="red", soft_wrap=True)
     raise typer.Exit(exit_code(reasons))
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from crm_assets.cli.common import SILENT, AccountName, Quiet, Resources, accounts_of, explained, out
+from crm_assets.cli.common import SILENT, AccountName, Quiet, Resources, TextConsole, accounts_of, explained, out
 from crm_assets.errors import WarehouseLocked
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def report(
         shown = only_failures(found) if failures else found
         if form is ReportFormat.terminal:
             with output.open("w", encoding="utf-8") if output else nullcontext(None) as file:
-                print_report(Console(file=file, width=160) if file else out, shown)
+                print_report(TextConsole(file=file, width=160) if file else out, shown)
         elif output:
             output.write_text(FORMATS[form](shown), encoding="utf-8")
         else:

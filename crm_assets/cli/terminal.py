@@ -14,7 +14,7 @@ from crm_assets.extract.progress import ProgressListener, Reading, listening, lo
 from crm_assets.models.kinds import kind_of, least_type
 from crm_assets.orchestration.run import Checked, Landed, State
 from crm_assets.report.results import SIGNS, Report
-from crm_assets.text import lasting
+from crm_assets.text import lasting, printable
 
 if TYPE_CHECKING:
     from crm_assets.cli.examine import Examined
@@ -33,7 +33,7 @@ _COUNTED: dict[State, str] = {"passed": "passed", "WARN": "warnings", "ERROR": "
 def progress(console: Console) -> Iterator[None]:
     """Show how far the listings are while a run of this context reads them."""
     if not console.is_terminal:
-        with listening(log_listener(lambda line: console.print(line, markup=False, soft_wrap=True))):
+        with listening(log_listener(lambda line: console.print(line, soft_wrap=True))):
             yield
         return
     columns = (
@@ -57,7 +57,7 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def listener(self) -> ProgressListener:
-        return ProgressListener(self._tell, lambda line: self._bars.console.print(line, markup=False), every=0.2)
+        return ProgressListener(self._tell, self._bars.console.print, every=0.2)
 
     def _tell(self, readings: Sequence[Reading]) -> None:
         for reading in readings:
@@ -140,7 +140,7 @@ def _print_content_types(console: Console, probes: Sequence[Probe]) -> None:
             resources.setdefault(kind, {})[probe.resource] = None
     for kind, names in resources.items():
         whose = "all" if len(resources) == 1 else ", ".join(names)
-        console.print(f"Content type of {whose}: {kind}", markup=False, soft_wrap=not console.is_terminal)
+        console.print(f"Content type of {whose}: {kind}", soft_wrap=not console.is_terminal)
 
 
 def print_fields(console: Console, records: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
@@ -214,7 +214,7 @@ def print_checked(console: Console, checked: Sequence[Checked]) -> None:
     """Print how many checks passed, and each that did not."""
     states = [one.state for one in checked]
     counts = ", ".join(f"{states.count(state)} {name}" for state, name in _COUNTED.items())
-    console.print(f"\nChecks: {counts}.", markup=False)
+    console.print(f"\nChecks: {counts}.")
     print_failing(console, checked)
 
 
@@ -238,15 +238,16 @@ def _print(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]],
         is_text = title in _TEXTS
         table.add_column(title, justify="left" if index in left else "right", overflow="fold", no_wrap=not is_text)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console.print(table)
 
 
 def _print_plain(console: Console, lines: Sequence[Sequence[str]], left: set[int]) -> None:
+    lines = [[" ".join(cell.splitlines()) for cell in line] for line in lines]
     widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
     for line in lines:
         cells = [
             cell.ljust(width) if index in left else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
-        console.print("  ".join(cells).rstrip(), markup=False, soft_wrap=True)
+        console.print("  ".join(cells).rstrip(), soft_wrap=True)

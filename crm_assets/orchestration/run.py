@@ -15,7 +15,7 @@ from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from sqlalchemy.exc import OperationalError
 
 from crm_assets.account import Account
-from crm_assets.errors import DiskError, Reason
+from crm_assets.errors import DiskError, Reason, SettingError
 from crm_assets.orchestration import build_defs
 from crm_assets.orchestration.heartbeat import process_tags
 from crm_assets.orchestration.jobs import checks_only_job
@@ -89,11 +89,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
     output then comes late, and by helpers of its own that a Ctrl-C ends with tracebacks.
 
     Raises:
+        SettingError: DAGSTER_HOME is no folder.
         DiskError: the history cannot be written, when it is opened or inside the block.
     """
     none = NoOpComputeLogManager
     overrides: Any = {"compute_logs": {"module": none.__module__, "class": none.__name__}}
     home = os.environ["DAGSTER_HOME"]
+    if not Path(home).is_absolute() or not Path(home).is_dir():
+        raise SettingError(
+            f"DAGSTER_HOME is {home!r}, which is not the absolute path of a folder: Dagster keeps the history of runs "
+            "there. Create the folder, or set DAGSTER_HOME to the one that you have. Nothing was loaded."
+        )
     try:
         with dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=overrides)) as opened:
             yield opened

@@ -7,7 +7,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from crm_assets.report.html import as_html
-from crm_assets.report.results import SIGNS, STATES, AssetResult, CheckResult, Finding, LoadResult, Report
+from crm_assets.report.results import SIGNS, STATES, AssetResult, CheckResult, LoadResult, Report
+from crm_assets.text import markdown_text
 
 VERSION = 2
 """Version of the JSON's shape. It changes when a field is taken away or changes its meaning."""
@@ -45,7 +46,8 @@ def as_markdown(report: Report) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {asset.key} | {one.name} | {SIGNS[one.state]} {one.state} | {_text(one.since)} | {_cell(one)} |"
+        f"| {asset.key} | {one.name} | {SIGNS[one.state]} {one.state} | {_text(one.since)}"
+        f" | {markdown_text(one.description)} |"
         for asset in report.assets
         for one in asset.findings
     ]
@@ -175,10 +177,6 @@ def _check(check: CheckResult) -> dict[str, Any]:
 
 def _text(moment: datetime | None) -> str:
     return moment.isoformat().replace("+00:00", "Z") if moment else ""
-
-
-def _cell(one: Finding) -> str:
-    return " ".join(one.description.split()).replace("|", "\\|")
 
 
 def _printable(text: str) -> str:

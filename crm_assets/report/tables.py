@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from crm_assets.text import markdown_text
+
 _BORDER = re.compile(r"(?<!\\)\|")
 _RULE = re.compile(r":?-+:?")
 
@@ -22,7 +24,7 @@ class Table:
     def markdown(self) -> str:
         """The table as Markdown."""
         lines = [self.head, ["---"] * len(self.head), *self.rows]
-        return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
+        return "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
 
 
 def table_of(value: Any) -> Table | None:
@@ -56,10 +58,6 @@ def _lines(text: str) -> Iterator[str]:
 def _cells(line: str) -> list[str]:
     inner = line.strip().removeprefix("|").removesuffix("|")
     return [cell.strip().replace("\\|", "|") for cell in _BORDER.split(inner)]
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
 
 
 def _text(value: Any) -> str:

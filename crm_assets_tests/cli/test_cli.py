@@ -124,6 +124,32 @@ def test_verbose_prints_what_dlt_and_dagster_log(process: Command) -> None:
     assert "STEP_SUCCESS" in done.stderr
 
 
+HOSTILE = (
+    "[/][link=http://evil.example]a[/link]\x1b[2J\x1b]8;;http://evil.example\x1b\\"
+    "![b](http://evil.example/c.png)<script>\n| d"
+)
+"""A field's name that commands whoever shows it."""
+
+
+def test_what_the_crm_says_is_text_wherever_it_is_shown(
+    crm_assets: Command, process: Command, sandbox: Sandbox
+) -> None:
+    assert crm_assets("sync", "notes").returncode == 0
+    sandbox.crm.create("notes", {"id": 1, HOSTILE: 1})
+    in_a_terminal = process("sync", "notes", FORCE_COLOR="1")
+    assert in_a_terminal.returncode == 0, in_a_terminal.stderr
+    reports = {form: crm_assets("report", "notes", "--format", form).stdout for form in ("terminal", "markdown")}
+    for shown in (in_a_terminal.stdout, crm_assets("status", "notes").stdout, *reports.values()):
+        assert "\x1b[2J" not in shown
+        assert "\x1b]8" not in shown
+    assert "[/][link=http" in "".join(in_a_terminal.stdout.split())
+    assert "\\x1b[2J" in reports["terminal"]
+    [line] = [line for line in reports["markdown"].splitlines() if "evil.example" in line]
+    assert "<script>" not in line
+    assert "![" not in line
+    assert line.count(" | ") == 4
+
+
 def test_json_is_all_that_stands_on_standard_output(crm_assets: Command, sandbox: Sandbox) -> None:
     sandbox.fault(Fault("notes", "html"))
     done = crm_assets("sync", "deals", "notes", "--json")
@@ -184,6 +210,8 @@ def test_a_fault_has_its_exit_code_and_a_message_for_the_one_who_must_act(
     [
         (["sync", "deals"], {"CHECKS__REJECTED_SHARE": "5"}, 2, "checks.rejected_share cannot be used"),
         (["sync", "deals"], {"WAREHOUSE__DESTINATION": "foo"}, 2, "dlt knows no destination 'foo'"),
+        (["sync", "deals"], {"DAGSTER_HOME": "/nowhere"}, 2, "DAGSTER_HOME is '/nowhere', which is not"),
+        (["status"], {"DAGSTER_HOME": "here"}, 2, "DAGSTER_HOME is 'here', which is not"),
         (
             ["report", "--output", "/nowhere/report.html", "--format", "html"],
             {},
