@@ -413,7 +413,8 @@ class SyncSettings(Settings):
     delete_guard: Share = Field(
         0.2,
         description="Largest share of a table that one load may delete; beyond it, nothing "
-        "is deleted. Tables of up to 100 rows are exempt.",
+        "is deleted. Tables of up to 100 rows are exempt, "
+        "unless of more than ten rows none is left.",
     )
     history: bool = Field(False, description="Whether `<resource>_history` keeps every version of a record.")
     mode: Literal["incremental", "full"] = Field(

@@ -6,23 +6,24 @@ from functools import partial
 from itertools import chain
 from types import NoneType
 from typing import Any
-from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
+from crm_assets.extract.field_columns import FieldColumns
 from crm_assets.extract.json_columns import Values, json_array, kinds_of, variant_type
 from crm_assets.extract.keys import key_text
 from crm_assets.models.by_products import REJECTED_COLUMNS
 from crm_assets.models.columns import OTHER_FIELDS, Column, column_name, variant_column
 from crm_assets.models.kinds import Kind
+from crm_assets.models.record import DataType
 from crm_assets.models.values import (
-    CONVERT,
     FIRST_SECOND,
     LAST_SECOND,
     MILLISECONDS_FROM,
     DataTypeName,
+    TimeUnit,
     json_text,
     show,
 )
@@ -62,9 +63,9 @@ def rejected_batch(rejected: Sequence[Rejected]) -> pa.RecordBatch:
 class Batcher:
     """Turns the records of one listing into Arrow batches.
 
-    A declared column takes the field of its own name, or else any field whose name becomes the
-    column's in snake case. Two fields of one record that become the same column do not collide: the
-    second gets a column of its own with a suffix made from its name.
+    A declared column takes the field of its own name. In a record without that, it takes one whose name becomes the
+    column's in snake case, which otherwise has a column of its own. Each field that no model declares has one; see
+    `FieldColumns`.
 
     A value that a declared column does not hold goes to its variant column for the type of the value, and the
     column is NULL. Only a record without a usable value in a required column, or in one of the key, is no row.
@@ -75,30 +76,37 @@ class Batcher:
     Args:
         resource: name of the resource.
         columns: its declared columns.
-        new_columns: how many undeclared columns there may be.
+        fields: the columns of the fields that no model declares, of which new ones come here.
         key: the columns of the primary key. A record without a value for each of them cannot be a row.
         undeclared: what `undeclared` said of batches made before, by another one.
-        fields: what its `fields` said.
+        types: what its `types` said.
+
+    Attributes:
+        unreadable_rows: how many of the records that cannot be rows do not say which row would be theirs.
     """
 
     def __init__(
         self,
         resource: str,
         columns: Sequence[Column],
-        new_columns: int = 200,
+        fields: FieldColumns | None = None,
         *,
         key: Sequence[str] = (),
         undeclared: Mapping[str, Iterable[Kind]] | None = None,
-        fields: Mapping[str, Sequence[str]] | None = None,
+        types: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._resource = resource
         self._declared = {column.name: column for column in columns}
         self._required = {column.name for column in columns if not column.nullable} | set(key)
-        self._new_columns = new_columns
         self._key = key
+        own = {column.field: column.name for column in columns}
+        self._own = {name: name for name in key if name not in self._declared} | own
+        self._alike = {_letters(name): name for name in self._own.values()}
+        self._fields = fields or FieldColumns(self._own.values())
         self._undeclared: dict[str, set[Kind]] = {name: set() for name in key if name not in self._declared}
         self._undeclared |= {name: set(kinds) for name, kinds in (undeclared or {}).items()}
-        self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (fields or {}).items()}
+        self._types: dict[str, set[str]] = {field: set(kinds) for field, kinds in (types or {}).items()}
+        self.unreadable_rows = 0
 
     @property
     def undeclared(self) -> dict[str, list[Kind]]:
@@ -106,13 +114,19 @@ class Batcher:
         return {name: sorted(kinds) for name, kinds in self._undeclared.items()}
 
     @property
-    def fields(self) -> dict[str, list[str]]:
-        """The JSON types that each field of the CRM has had so far; none for a field that was always null."""
+    def columns(self) -> dict[str, str]:
+        """The columns of the fields that no model declares."""
+        return self._fields.columns
+
+    @property
+    def types(self) -> dict[str, list[str]]:
+        """The JSON types that each field with a column has had so far; none for one that was always null."""
         return {field: sorted(kinds) for field, kinds in self._types.items()}
 
     def batch(self, records: Sequence[Any]) -> tuple[pa.RecordBatch, list[Rejected]]:
         """Return `records` as one batch, without those that cannot be rows, and the latter."""
         rejected = [self._reject(record, "is not a JSON object") for record in records if not isinstance(record, dict)]
+        self.unreadable_rows += len(rejected) if self._key else 0
         rows: list[dict[str, Any]] = [record for record in records if isinstance(record, dict)]
         values = self._by_column(rows)
         if faults := self._faults(values, len(rows)):
@@ -124,11 +138,15 @@ class Batcher:
     def _faults(self, values: Mapping[str, Values], count: int) -> dict[int, str]:
         """Return why rows cannot be told from others, by their places: a required column has no usable value."""
         faults: dict[int, str] = {}
+        unreadable: set[int] = set()
         for name in self._required:
             found = values.get(name, [None] * count)
             column = self._declared.get(name)
-            for index, reason in (_faults_of_key(name, found) if column is None else _faults(column, found)).items():
-                faults.setdefault(index, reason)
+            own = _faults_of_key(name, found) if column is None else _faults(column, found)
+            faults = own | faults
+            if name in self._key:
+                unreadable |= own.keys()
+        self.unreadable_rows += len(unreadable)
         return faults
 
     def _arrays(self, values: dict[str, Values], count: int) -> dict[str, pa.Array]:
@@ -146,44 +164,53 @@ class Batcher:
         return arrays
 
     def _by_column(self, rows: list[dict[str, Any]]) -> dict[str, Values]:
-        fields: dict[str, list[str]] = {}
+        declared: dict[str, list[str]] = {}
+        others: list[str] = []
         for field in dict.fromkeys(chain.from_iterable(rows)):
-            fields.setdefault(column_name(field), []).append(field)
+            name = self._declared_as(field)
+            others.append(field) if name is None else declared.setdefault(name, []).append(field)
         values: dict[str, Values] = {}
-        for name, names in fields.items():
-            if not self._has_room_for(name):
-                for index, row in enumerate(rows):
-                    _put_aside(values, len(rows), index, {field: row.get(field) for field in names})
-                continue
-            sent = {field: [row.get(field) for row in rows] for field in names}
-            for field in names:
-                kinds = {_JSON_TYPES[kind] for kind in set(map(type, sent[field])) if kind is not NoneType}
-                self._types.setdefault(field, set()).update(kinds)
-            if len(names) == 1:
-                values[name] = sent[names[0]]
-            else:
-                self._share(name, names, rows, values)
+        second: dict[str, Values] = {}
+        for name, fields in declared.items():
+            values[name], left = self._shared(name, fields, rows)
+            second |= left
+        self._fields.add([*others, *second])
+        for field in [*others, *second]:
+            if field in self.columns:
+                values[self.columns[field]] = second[field] if field in second else self._sent(field, rows)
+        if without := {field for field in [*others, *second] if field not in self.columns}:
+            values[OTHER_FIELDS] = [
+                {field: row[field] for field in row.keys() & without if row[field] is not None} or None
+                for row in (_with(rows, second) if second.keys() & without else rows)
+            ]
         return values
 
-    def _has_room_for(self, name: str) -> bool:
-        """Return whether there is, or may be, a column `name`; an undeclared one then counts."""
-        if name not in self._declared and name not in self._undeclared:
-            if len(self._undeclared) >= self._new_columns:
-                return False
-            self._undeclared[name] = set()
-        return True
+    def _declared_as(self, field: str) -> str | None:
+        """Return the declared column, or that of the key, which takes `field` if nothing better comes."""
+        if (name := self._own.get(field)) is not None:
+            return name
+        name = self._alike.get(_letters(field))
+        return name if name is not None and column_name(field) == name else None
 
-    def _share(self, name: str, fields: list[str], rows: list[dict[str, Any]], values: dict[str, Values]) -> None:
-        preferred = self._declared[name].field if name in self._declared else name
-        ordered = sorted(fields, key=lambda field: (field != preferred, field))
-        for index, row in enumerate(rows):
-            present = [field for field in ordered if field in row]
-            for rank, field in enumerate(present):
-                column = name if rank == 0 else f"{name}_{crc32(field.encode()):08x}"
-                if self._has_room_for(column):
-                    values.setdefault(column, [None] * len(rows))[index] = row[field]
-                else:
-                    _put_aside(values, len(rows), index, {field: row[field]})
+    def _sent(self, field: str, rows: list[dict[str, Any]]) -> Values:
+        values = [row.get(field) for row in rows]
+        kinds = {_JSON_TYPES[kind] for kind in set(map(type, values)) if kind is not NoneType}
+        self._types.setdefault(field, set()).update(kinds)
+        return values
+
+    def _shared(self, name: str, fields: list[str], rows: list[dict[str, Any]]) -> tuple[Values, dict[str, Values]]:
+        """Return what the column `name` takes of `fields`, of each record the best one, and what is left of others."""
+        sent = {field: self._sent(field, rows) for field in fields}
+        if len(fields) == 1:
+            return sent[fields[0]], {}
+        best, *others = sorted(fields, key=lambda field: (self._own.get(field) != name, field))
+        taken = [next(field for field in (best, *others) if field in row or field == others[-1]) for row in rows]
+        left = {
+            field: [None if field == mine else value for mine, value in zip(taken, sent[field], strict=True)]
+            for field in others
+        }
+        values = [sent[field][index] for index, field in enumerate(taken)]
+        return values, {field: found for field, found in left.items() if any(one is not None for one in found)}
 
     def _assemble(self, arrays: dict[str, pa.Array]) -> pa.RecordBatch:
         nullable = pa.schema(
@@ -199,16 +226,19 @@ class Batcher:
         """Return the key of `record` as text, each value as the table would have it, or else as it came."""
         if not isinstance(record, dict):
             return None
-        sent = {column_name(field): value for field, value in record.items()}
+        fields = sorted(record, key=lambda field: field in self._own)  # the better one last
+        sent = {self._declared_as(field): record[field] for field in fields}
         return key_text({name: _identifier(self._declared.get(name), sent.get(name)) for name in self._key})
 
 
-def _put_aside(values: dict[str, Values], count: int, index: int, fields: Mapping[str, Any]) -> None:
-    """Put `fields` of the row `index` of `count` into the column that takes what has none of its own."""
-    sent = {field: value for field, value in fields.items() if value is not None}
-    if sent:
-        shared = values.setdefault(OTHER_FIELDS, [None] * count)
-        shared[index] = {**(shared[index] or {}), **sent}
+def _with(rows: list[dict[str, Any]], fields: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Return `rows` with the values of `fields`, which are by row, in the place of their own."""
+    return [{**row, **{field: found[index] for field, found in fields.items()}} for index, row in enumerate(rows)]
+
+
+def _letters(name: str) -> str:
+    """Return what all spellings of `name` have in common."""
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def _identifier(column: Column | None, value: Any) -> str | None:
@@ -216,7 +246,7 @@ def _identifier(column: Column | None, value: Any) -> str | None:
     if value is None:
         return None
     try:
-        converted = CONVERT[column.data_type.name](value) if column else value
+        converted = column.data_type.convert(value) if column else value
     except ValueError:
         converted = value
     found = value if converted is None else converted
@@ -232,7 +262,7 @@ def _faults(column: Column, values: Values) -> dict[int, str]:
 
 def _fault(column: Column, value: Any) -> str:
     try:
-        _ = None if value is None else CONVERT[column.data_type.name](value)
+        _ = None if value is None else column.data_type.convert(value)
     except ValueError as error:
         return f"{column.field}: {error}"
     return f"{column.field} is missing"
@@ -258,11 +288,11 @@ def _declared_array(column: Column, values: Values | None, count: int) -> tuple[
     data_type = arrow_field(column).type
     if values is None:
         return pa.nulls(count, data_type), {}
-    array = _whole(column.data_type.name, values)
+    array = _whole(column.data_type, values)
     if array is not None:
         return array, {}
     clean = _CLEAN[column.data_type.name]
-    array = _whole(column.data_type.name, [value if type(value) in clean else None for value in values])
+    array = _whole(column.data_type, [value if type(value) in clean else None for value in values])
     # Where even the clean ones cannot be taken as they are, each value is converted by itself.
     unclean = {index: value for index, value in enumerate(values) if array is None or type(value) not in clean}
     held, others = _converted(column, unclean)
@@ -274,7 +304,7 @@ def _declared_array(column: Column, values: Values | None, count: int) -> tuple[
 
 def _converted(column: Column, values: Mapping[int, Any]) -> tuple[dict[int, Any], dict[int, Any]]:
     """Return by place what `column` holds of `values`, and those that it does not hold."""
-    convert = CONVERT[column.data_type.name]
+    convert = column.data_type.convert
     held: dict[int, Any] = {}
     others: dict[int, Any] = {}
     for index, value in values.items():
@@ -285,14 +315,18 @@ def _converted(column: Column, values: Mapping[int, Any]) -> tuple[dict[int, Any
     return held, others
 
 
-def _whole(data_type: DataTypeName, values: Values) -> pa.Array | None:
+def _whole(data_type: DataType, values: Values) -> pa.Array | None:
     """Return all values as one array if each is as clean as its type wants it, else None."""
-    if data_type == "json":
+    if data_type.name == "json":
         return json_array(values)
-    if not set(map(type, values)) <= _CLEAN[data_type]:
+    if not set(map(type, values)) <= _CLEAN[data_type.name]:
         return None
     try:
-        return _FROM_CLEAN[data_type](values)
+        return (
+            _timestamps(values, data_type.unit)
+            if data_type.name == "timestamp"
+            else _FROM_CLEAN[data_type.name](values)
+        )
     except (pa.ArrowInvalid, OverflowError):
         return None
 
@@ -302,16 +336,26 @@ def _doubles(values: Values) -> pa.Array | None:
     return array if pc.all(pc.is_finite(array), min_count=0).as_py() else None
 
 
-def _timestamps(values: Values) -> pa.Array | None:
+def _timestamps(values: Values, unit: TimeUnit | None) -> pa.Array | None:
     array = pa.array(values, pa.int64())
     extremes = pc.min_max(array).as_py()
     if extremes["min"] is None:
         return array.cast(_UTC)
     if not _FIRST_MILLISECOND <= extremes["min"] <= extremes["max"] <= _LAST_MILLISECOND:
         return None
-    in_milliseconds = pc.greater_equal(pc.abs(array), MILLISECONDS_FROM)
-    microseconds = pc.multiply(array, pc.if_else(in_milliseconds, 1_000, 1_000_000))
+    microseconds = pc.multiply(array, pc.if_else(_in_milliseconds(array, unit), 1_000, 1_000_000))
     return pc.if_else(pc.equal(array, 0), None, microseconds).cast(_UTC)
+
+
+def _in_milliseconds(array: pa.Array, unit: TimeUnit | None) -> pa.Array | pa.Scalar:
+    """Return of each number what `is_in_milliseconds` says of it."""
+    match unit:
+        case "s":
+            return pc.or_(pc.less(array, FIRST_SECOND), pc.greater(array, LAST_SECOND))
+        case "ms":
+            return pa.scalar(True)
+        case None:
+            return pc.greater_equal(pc.abs(array), MILLISECONDS_FROM)
 
 
 _CLEAN: dict[DataTypeName, set[type]] = {
@@ -328,5 +372,4 @@ _FROM_CLEAN: dict[DataTypeName, Callable[[Values], pa.Array | None]] = {
     "text": partial(pa.array, type=pa.string()),
     "bool": partial(pa.array, type=pa.bool_()),
     "double": _doubles,
-    "timestamp": _timestamps,
 }

@@ -33,7 +33,7 @@ class Position:
 class Checkpoint:
     """The place in a listing up to which everything is on disk.
 
-    `source_id` says whose listing it is: one of another CRM, login or page size is not resumed.
+    `source_id` says whose listing it is: one of another CRM, login, page size or model is not resumed.
     """
 
     source_id: str

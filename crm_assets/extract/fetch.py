@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -24,6 +25,8 @@ from crm_assets.extract.progress import ProgressListener, Reading
 from crm_assets.extract.spool import Spooled
 from crm_assets.settings import SyncSettings
 
+_FORMAT = 2
+"""How listings are kept on disk; another number than that of an unfinished one, which is then not resumed."""
 _PROMPTLY = 1.0
 """Seconds that a cancelled fetch waits for its threads; one that hangs in a read is left to end alone."""
 
@@ -61,6 +64,10 @@ class Listings:
 
     complete: list[Fetched] = field(default_factory=list)
     failed: dict[str, CrmAssetsError] = field(default_factory=dict)
+
+    def without(self, failed: Mapping[str, CrmAssetsError]) -> "Listings":
+        """Return the listings with those that `failed` since among the failed."""
+        return Listings([one for one in self.complete if one.resource not in failed], {**self.failed, **failed})
 
 
 _Outcome = Fetched | tuple[str, CrmAssetsError] | str
@@ -135,16 +142,22 @@ def _options(
 ) -> ReadOptions:
     settings = account.sync.get(resource.name, SyncSettings())
     path = account.data_dir / "unfinished" / kept_as
-    source_id = f"{connection.source_id}:{start}" if start else connection.source_id
-    store = CheckpointStore(path, source_id, settings.resume_within)
+    of_all = f"{connection.source_id}:{_shape(resource)}"
+    store = CheckpointStore(path, f"{of_all}:{start}" if start else of_all, settings.resume_within)
     parents = {name: families[name] for name in resource.parents}
     whole, incremental = None, resource.incremental
     if start and start.value is not None and incremental and "endpoints" in incremental:
-        whole = with_start(resource), CheckpointStore(path, connection.source_id, settings.resume_within)
+        whole = with_start(resource), CheckpointStore(path, of_all, settings.resume_within)
     since = str(start) if start else None
     return ReadOptions(
         writer, directory, store, settings.new_columns, parents, families.get(resource.name), since, whole
     )
+
+
+def _shape(resource: Resource) -> str:
+    """Return what the files of a listing depend on beside the CRM: one that another model has begun is not resumed."""
+    columns = [(one.name, one.field, one.data_type, one.nullable) for one in resource.columns]
+    return sha256(repr((_FORMAT, columns, resource.key, resource.remove_fields)).encode()).hexdigest()[:16]
 
 
 def _value(start: Start | None) -> Any:

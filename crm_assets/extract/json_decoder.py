@@ -9,14 +9,15 @@ import orjson
 from crm_assets.models.nesting import deep_recursion
 
 _AS_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
+_MOST_DIGITS = 1_000
 _BEYOND_64_BITS = (b"0" * 20, b"-" + b"0" * 19)
 
 
 def parse(body: bytes) -> Any:
     """Return what `body` says.
 
-    Numbers beyond 64 bits keep their digits. NaN and Infinity, which JSON does not know, become those
-    words. Half of a surrogate pair, as it is left when text is cut, becomes U+FFFD.
+    Numbers beyond 64 bits keep their digits; one of more than a thousand is text. NaN and Infinity, which JSON does
+    not know, become those words. Half of a surrogate pair, as it is left when text is cut, becomes U+FFFD.
 
     Raises:
         ValueError: it is not JSON, or nested more than a thousand levels deep.
@@ -29,7 +30,7 @@ def parse(body: bytes) -> Any:
             pass
     try:
         with deep_recursion():
-            parsed = json.loads(body, parse_constant=str, parse_float=_double)
+            parsed = json.loads(body, parse_constant=str, parse_float=_double, parse_int=_whole_number)
             return _whole_text(parsed) if _may_have_surrogates(body) else parsed
     except RecursionError:
         raise ValueError("nested too deep") from None
@@ -42,6 +43,10 @@ def _may_have_surrogates(body: bytes) -> bool:
 def _double(text: str) -> float | str:
     number = float(text)
     return number if isfinite(number) else text
+
+
+def _whole_number(text: str) -> int | str:
+    return int(text) if len(text) <= _MOST_DIGITS else text  # Python refuses to convert those of more than 4,300
 
 
 def _whole_text(value: Any) -> Any:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from crm_assets.apis.api import Resource
-from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, LoginRefused, own_error
+from crm_assets.errors import Cancelled, CrmAssetsError, CrmError, DiskError, own_error
 from crm_assets.extract.checkpoints import Checkpoint, CheckpointStore, Position
 from crm_assets.extract.children import read_families
 from crm_assets.extract.connection import Connection, Traffic
@@ -26,7 +26,6 @@ BATCH_RECORDS = 500
 BATCH_BYTES = 4 << 20
 BATCH_SECONDS = 1.0
 """After so many records, bytes or seconds, what was read goes to disk."""
-_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
@@ -164,10 +163,12 @@ class ListingReader:
         return None
 
     def _may_be_stale(self, error: CrmAssetsError) -> bool:
-        """Return whether the very first request of the resumed listing failed, and not for a reason that stays."""
-        if self.traffic.pages or self.resource.parents or isinstance(error, Cancelled | LoginRefused | DiskError):
-            return False
-        return not (isinstance(error, CrmError) and error.status == _TOO_MANY_REQUESTS)
+        """Return whether the very first request of the resumed listing failed: its cursor may be what is refused.
+
+        Whatever the CRM said, the first page tells: it is asked for without one.
+        """
+        came = self.traffic.pages > 0
+        return not (came or self.resource.parents or isinstance(error, Cancelled | DiskError))
 
     def _read(self, folder: Path, checkpoint: Checkpoint | None) -> Spooled:
         self.started = started = checkpoint.started if checkpoint else datetime.now(UTC)

@@ -153,7 +153,7 @@ class Guard:
         self._seen = {str(start)}
         self._last_records: list[Any] = []
         self._records = records_before
-        self._empty_pages = 0
+        self._empty_pages = self._repeated = 0
         self._started = monotonic()
 
     def check(self, page: Page) -> None:
@@ -188,8 +188,10 @@ class Guard:
         self._empty_pages = 0 if page.records else self._empty_pages + 1
         if self._empty_pages > _MOST_EMPTY_PAGES:
             raise self._endless(f"{self._empty_pages} pages in a row were empty")
-        if page.records and page.records == self._last_records:
-            raise self._endless("the same page came twice in a row")
+        # Once may be as many new records between two pages as one has.
+        self._repeated = self._repeated + 1 if page.records and page.records == self._last_records else 0
+        if self._repeated > 1:
+            raise self._endless("the same page came three times in a row")
 
     def _check_time(self) -> None:
         if monotonic() - self._started > self._connection.listing_seconds:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource, DltSource
 
 from crm_assets.account import Account, resolve_account
@@ -13,12 +14,13 @@ from crm_assets.extract.batches import Batcher, rejected_batch
 from crm_assets.extract.children import read_families
 from crm_assets.extract.connect import connect
 from crm_assets.extract.connection import Connection, Traffic
+from crm_assets.extract.field_columns import FieldColumns
 from crm_assets.extract.json_columns import column_type, typed_arrays
 from crm_assets.extract.pages import read_pages
 from crm_assets.extract.parents import Parent, fields_for, parent_of
 from crm_assets.models.by_products import REJECTED_TABLE
-from crm_assets.models.columns import column_hints
-from crm_assets.models.values import CONVERT, DataTypeName
+from crm_assets.models.columns import column_hints, fields_of
+from crm_assets.models.values import CONVERT
 
 _REJECTED = dlt.mark.make_hints(table_name=REJECTED_TABLE, write_disposition="append", primary_key=(), columns=())
 
@@ -66,9 +68,13 @@ def _resource(account: Account, resource: Resource, email: str | None, api_key: 
 
 
 def _tables(account: Account, resource: Resource, email: str | None, api_key: str | None) -> Iterator[Any]:
-    batcher = Batcher(resource.name, resource.columns, account.sync[resource.name].new_columns, key=resource.key)
+    known = _known_columns(resource)
     declared = {column.name for column in resource.columns}
-    types = _known_types(resource)
+    types = {name: one for name, hint in known.items() for one in CONVERT if one == hint.get("data_type")}
+    given = fields_of(known)
+    room = account.sync[resource.name].new_columns - len(given)
+    fields = FieldColumns({*resource.key, *declared}, given, types.keys(), max(0, room))
+    batcher = Batcher(resource.name, resource.columns, fields, key=resource.key)
     with connect(account, email=email, api_key=api_key) as connection:
         for records in _records(account, resource, connection):
             batch, rejected = batcher.batch(records)
@@ -77,7 +83,8 @@ def _tables(account: Account, resource: Resource, email: str | None, api_key: st
             arrays = typed_arrays(batch, types, declared)
             written = {name: column_type(name, (), types) for name in arrays if name not in declared}
             undeclared = {name: data_type for name, data_type in written.items() if data_type}
-            hints = dlt.mark.make_hints(columns=column_hints(resource.columns, undeclared, resource.key))
+            columns = column_hints(resource.columns, undeclared, resource.key, batcher.columns)
+            hints = dlt.mark.make_hints(columns=columns)
             yield dlt.mark.with_hints(pa.RecordBatch.from_pydict(arrays), hints)
             if rejected:
                 yield dlt.mark.with_hints(rejected_batch(rejected), _REJECTED, create_table_variant=True)
@@ -101,8 +108,7 @@ def _parents(account: Account, resource: Resource, parent: str, connection: Conn
         yield from (one for record in records if (one := parent_of(parent, record, fields)))
 
 
-def _known_types(resource: Resource) -> dict[str, DataTypeName]:
-    """Return the types that columns of `resource` have in the schema of the pipeline."""
+def _known_columns(resource: Resource) -> TTableSchemaColumns:
+    """Return the columns of `resource` in the schema of the pipeline."""
     table = dlt.current.source_schema().tables.get(resource.name)
-    columns = table["columns"] if table else {}
-    return {name: one for name, hint in columns.items() for one in CONVERT if one == hint.get("data_type")}
+    return table["columns"] if table else {}

@@ -1,11 +1,12 @@
 """Listings waiting on local disk until they are complete, so that memory does not grow with the CRM."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,11 +16,14 @@ from crm_assets.extract.arrow_fields import arrow_field, undeclared_field
 from crm_assets.extract.batches import REJECTED_SCHEMA, Batcher, rejected_batch
 from crm_assets.extract.collected import merged
 from crm_assets.extract.connection import Traffic
+from crm_assets.extract.field_columns import FieldColumns
 from crm_assets.extract.json_columns import column_type, typed_arrays, typed_columns
+from crm_assets.extract.json_decoder import parse
 from crm_assets.extract.keys import all_keys, key_values, keys_of_texts
-from crm_assets.models.columns import Column, variant_of
+from crm_assets.extract.other_fields import exchanged, kinds_of_fields
+from crm_assets.models.columns import OTHER_FIELDS, Column, is_reserved, variant_of
 from crm_assets.models.kinds import Kind, holds, least_type
-from crm_assets.models.values import DataTypeName
+from crm_assets.models.values import DataTypeName, to_bigint, to_timestamp
 
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 _TABLE_BYTES = 8 << 20
@@ -46,8 +50,14 @@ class Spooled:
     rows: int
     rejected: tuple[Path, ...]
     rejected_rows: int
+    unreadable_rows: int
+    """How many of the records that cannot be rows do not say which row would be theirs."""
     fields: dict[str, list[str]]
     """The JSON types in which each field of the CRM came."""
+    columns_of_fields: Mapping[str, str]
+    """The columns of the fields that no model declares."""
+    new_columns: int
+    """How many columns such fields may have."""
     total: int | None = None
     """How many records the CRM says that there are; None if it says nothing."""
     collected: tuple[str, ...] = ()
@@ -63,6 +73,12 @@ class Spooled:
     """Keys that came more than once, each time changed since: the record moved while the listing was read."""
     lists: Mapping[int, Mapping[str, str | None]] = field(default_factory=dict)
     """Lists of parents in whose place others come: by the place of the row, and by column, as JSON."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are called otherwise in the table than on disk."""
+    with_column: Mapping[str, str] = field(default_factory=dict)
+    """The columns of fields that share one on disk."""
+    without_column: Mapping[str, str] = field(default_factory=dict)
+    """The fields of the columns on disk that get none in the table, for there are too many: they share one."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -70,36 +86,66 @@ class Spooled:
         declared = [arrow_field(column).with_nullable(True) for column in self.columns]
         return pa.schema([*declared, *(undeclared_field(name, kind) for name, kind in self.types.items())])
 
-    def typed(self, known: Mapping[str, DataTypeName]) -> "Spooled":
-        """Return the listing with a type for each undeclared column.
+    def typed(self, known: Mapping[str, DataTypeName], fields: Mapping[str, str] = MappingProxyType({})) -> "Spooled":
+        """Return the listing with a column for each field, as far as the limit goes, and a type for each column.
 
-        A column that the table has keeps its type, and what does not fit goes to variant columns. Any other gets
-        the least type that holds all its values, and none gets in that has no value. A column of the key has no
-        variants: it gets the type that holds all its values if its own does not.
+        A field that has a column in the table keeps it, and a column its type; what does not fit goes to variant
+        columns. Any other gets the least type that holds all its values, and none gets in that has no value. A column
+        of the key has no variants: it gets the type that holds all its values if its own does not.
 
         Args:
             known: types of columns that the table has.
+            fields: the columns of the fields that no model declares, as far as the table is known to have them.
         """
+        named = self._named(known, fields)
         types: dict[str, DataTypeName] = {}
-        for name, kinds in self.undeclared.items():
+        for name, kinds in named.undeclared.items():
             found = column_type(name, kinds, known)
             if found is None and name in self.key:
                 found = "text"  # no record has come yet, and text holds whatever comes
             if found is not None:
                 types[name] = found
-        for name in [name for name, found in types.items() if not holds(found, self.undeclared[name])]:
-            variants = self._variants(name, types[name])
+        for name in [name for name, found in types.items() if not holds(found, named.undeclared[name])]:
+            variants = named._variants(name, types[name])
             if variants and name in self.key:
-                types[name] = least_type(self.undeclared[name]) or types[name]
+                types[name] = least_type(named.undeclared[name]) or types[name]
             else:
                 types |= variants
-        return replace(self, types=types)
+        return replace(named, types=types)
+
+    def _named(self, known: Collection[str], fields: Mapping[str, str]) -> "Spooled":
+        """Return the listing with the columns that its fields have, or get, in a table with the columns `known`."""
+        taken = {*self.key, *(column.name for column in self.columns)}
+        existing = {name for name in known if name not in taken and not variant_of(name) and not is_reserved(name)}
+        given = FieldColumns(taken, fields, existing, max(0, self.new_columns - len(existing)))
+        given.add(self.columns_of_fields)
+        shared = kinds_of_fields(_stored_in(self.parts)) if existing and OTHER_FIELDS in self.undeclared else {}
+        given.add(shared)
+        renamed = {
+            name: given.columns[field] for field, name in self.columns_of_fields.items() if field in given.columns
+        }
+        without = {name: field for field, name in self.columns_of_fields.items() if field not in given.columns}
+        out = {field: given.columns[field] for field in shared if field in given.columns}
+        undeclared: dict[str, Sequence[Kind]] = {
+            renamed.get(name, name): kinds for name, kinds in self.undeclared.items() if name not in without
+        }
+        undeclared |= {name: sorted(shared[field]) for field, name in out.items()}
+        if without:
+            undeclared[OTHER_FIELDS] = ["json"]
+        return replace(
+            self,
+            undeclared=undeclared,
+            columns_of_fields=given.columns,
+            renamed={name: column for name, column in renamed.items() if name != column},
+            with_column=out,
+            without_column=without,
+        )
 
     def _variants(self, name: str, data_type: DataTypeName) -> dict[str, DataTypeName]:
         """Return the variant columns that it takes for the column `name` to be of `data_type`, with their types."""
         columns = {
             column
-            for batch in _stored_in(self.parts)
+            for batch in self._stored()
             if name in batch.schema.names
             for column in typed_columns(name, batch[name], data_type)
         }
@@ -136,9 +182,9 @@ class Spooled:
         place = 0
         for batch in self._batches(*self.key, _CHANGED, *self.collected):
             keys = key_values(batch, self.key)
-            says_when = pa.types.is_timestamp(batch[_CHANGED].type) if _CHANGED in batch.schema.names else False
+            says_when = _CHANGED in batch.schema.names
             for index in pc.indices_nonzero(pc.is_in(keys, repeated)).to_pylist():
-                changed = batch[_CHANGED][index].as_py() if says_when else None
+                changed = _moment(batch[_CHANGED][index].as_py()) if says_when else None
                 lists = tuple(batch[name][index].as_py() for name in self.collected)
                 yield keys[index].as_py(), _Copy(changed or _NEVER, place + index, lists)
             place += batch.num_rows
@@ -174,10 +220,17 @@ class Spooled:
         if not any(column.name == COUNT and column.data_type.name == "bigint" for column in self.columns):
             return None
         first = next(self._batches(COUNT), None)
-        if first is None:
+        found: int | None = None if first is None else pc.max(first[COUNT]).as_py()
+        return self._count_of_rejected() if found is None else found
+
+    def _count_of_rejected(self) -> int | None:
+        """Return what the first record says that cannot be a row, if it says how many there are."""
+        texts = next(self.rejected_tables())["record"]
+        record = parse(texts[0].as_py().encode()) if len(texts) else None
+        try:
+            return to_bigint(record[COUNT]) if isinstance(record, dict) and record.get(COUNT) is not None else None
+        except ValueError:
             return None
-        reported_count: int | None = pc.max(first[COUNT]).as_py()
-        return reported_count
 
     def rejected_keys(self) -> pa.Array:
         """Return the keys of the records that cannot be rows, where they can be the key of a row."""
@@ -197,13 +250,31 @@ class Spooled:
         schema = pa.schema([field for field in self.schema if not names or field.name in names])
         types = {name: kind for name, kind in self.types.items() if name in schema.names}
         declared = set(schema.names) - types.keys()
-        for batch in _stored_in(self.parts):
+        for batch in self._stored():
             arrays = typed_arrays(batch, types, declared)
             whole = [
                 pa.nulls(batch.num_rows, field.type) if field.name not in arrays else arrays[field.name]
                 for field in schema
             ]
             yield pa.RecordBatch.from_arrays(whole, schema=schema)
+
+    def _stored(self) -> Iterator[pa.RecordBatch]:
+        """Yield what is on disk, its columns called as in the table."""
+        for batch in _stored_in(self.parts):
+            if self.with_column or self.without_column:
+                yield exchanged(batch, self.renamed, self.with_column, self.without_column)
+            elif self.renamed:
+                yield batch.rename_columns([self.renamed.get(name, name) for name in batch.schema.names])
+            else:
+                yield batch
+
+
+def _moment(value: Any) -> datetime | None:
+    """Return the time that `value` of a column is, of whatever type the column is; None if it is none."""
+    try:
+        return None if value is None else to_timestamp(value)
+    except ValueError:
+        return None
 
 
 class _Copy(NamedTuple):
@@ -249,8 +320,10 @@ class SpoolState:
     rejected: tuple[str, ...]
     rows: int
     rejected_rows: int
+    unreadable_rows: int
     undeclared: dict[str, list[Kind]]
     fields: dict[str, list[str]]
+    columns_of_fields: dict[str, str]
 
 
 def is_whole(folder: Path, written: SpoolState) -> bool:
@@ -301,12 +374,15 @@ class ListingSpool:
         self._may_repeat = may_repeat
         self._rows = _Parts(directory, f"{resource}.rows")
         self._rejected = _Parts(directory, f"{resource}.rejected")
+        self._new_columns = new_columns
+        given = written.columns_of_fields if written else {}
+        taken = {*key, *(column.name for column in columns)}
+        fields = FieldColumns(taken, given, room=new_columns - len(given))
         if written is None:
-            self._batcher = Batcher(resource, columns, new_columns, key=key)
+            self._batcher = Batcher(resource, columns, fields, key=key)
             return
-        self._batcher = Batcher(
-            resource, columns, new_columns, key=key, undeclared=written.undeclared, fields=written.fields
-        )
+        self._batcher = Batcher(resource, columns, fields, key=key, undeclared=written.undeclared, types=written.fields)
+        self._batcher.unreadable_rows = written.unreadable_rows
         self._rows.resume(written.parts, written.rows)
         self._rejected.resume(written.rejected, written.rejected_rows)
 
@@ -333,8 +409,10 @@ class ListingSpool:
             rejected=tuple(path.name for path in self._rejected.paths),
             rows=self._rows.rows,
             rejected_rows=self._rejected.rows,
+            unreadable_rows=self._batcher.unreadable_rows,
             undeclared=self._batcher.undeclared,
-            fields=self._batcher.fields,
+            fields=self._batcher.types,
+            columns_of_fields=self._batcher.columns,
         )
 
     def complete(self, total: int | None = None) -> Spooled:
@@ -354,7 +432,10 @@ class ListingSpool:
             rows=self._rows.rows,
             rejected=tuple(self._rejected.paths),
             rejected_rows=self._rejected.rows,
-            fields=self._batcher.fields,
+            unreadable_rows=self._batcher.unreadable_rows,
+            fields=self._batcher.types,
+            columns_of_fields=self._batcher.columns,
+            new_columns=self._new_columns,
             total=total,
             collected=self._collected,
             may_repeat=self._may_repeat,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Self
 
 import duckdb
@@ -16,6 +17,7 @@ from crm_assets.models.columns import DELETED_AT, LOAD_ID, MISSING_SINCE
 
 _OF_THE_LOAD = (LOAD_ID, MISSING_SINCE, DELETED_AT)
 """Columns that say something of the load, not of the record."""
+_NUMBERS = count()
 _PLACE, _LISTING = "_dlt_place", "_listing"
 
 Client = SqlClientBase[Any]
@@ -28,6 +30,8 @@ class RowsBefore:
     table: str
     key: Sequence[str]
     columns: Sequence[str]
+    number: int
+    """Tells its temporary tables from those that a load left which broke off."""
 
     @classmethod
     def remember(cls, client: Client, table: str, key: Sequence[str], columns: Collection[str]) -> Self | None:
@@ -39,11 +43,12 @@ class RowsBefore:
         living = f"WHERE {client.escape_column_name(DELETED_AT)} IS NULL" if DELETED_AT in columns else ""
         was_missing = f"{client.escape_column_name(MISSING_SINCE)} IS NOT NULL" if MISSING_SINCE in columns else "FALSE"
         name = client.make_qualified_table_name(table)
+        found = cls(table, key, compared, next(_NUMBERS))
         client.execute_sql(
-            f"CREATE TEMPORARY TABLE {_before(client, table)} AS SELECT {key_sql(client, key)}, {hashed} AS row_hash,"
-            f" {was_missing} AS was_missing FROM {name} {living}"
+            f"CREATE TEMPORARY TABLE {found._temporary(client, 'before')} AS"
+            f" SELECT {key_sql(client, key)}, {hashed} AS row_hash, {was_missing} AS was_missing FROM {name} {living}"
         )
-        return cls(table, key, compared)
+        return found
 
     def unchanged(self, client: Client, tables: Iterable[pa.Table], schema: pa.Schema) -> pa.BooleanArray | None:
         """Return of each row of `tables` whether it is there, listed and with the same values.
@@ -72,23 +77,23 @@ class RowsBefore:
         connection.register(_LISTING, reader)
         try:
             client.execute_sql(
-                f"CREATE TEMPORARY TABLE {_unchanged(client, self.table)} AS SELECT {_PLACE}, {key}"
-                f" FROM ({listed}) JOIN {_before(client, self.table)} USING ({key})"
+                f"CREATE TEMPORARY TABLE {self._temporary(client, 'unchanged')} AS SELECT {_PLACE}, {key}"
+                f" FROM ({listed}) JOIN {self._temporary(client, 'before')} USING ({key})"
                 " WHERE sent_hash = row_hash AND NOT was_missing"
             )
         finally:
             connection.unregister(_LISTING)
-        places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {_unchanged(client, self.table)}"))[_PLACE]
+        places = pa.table(connection.sql(f"SELECT {_PLACE} FROM {self._temporary(client, 'unchanged')}"))[_PLACE]
         found = pc.inverse_permutation(places, max_index=numbered.rows - 1).is_valid().combine_chunks()
         if found.true_count < len(places):
-            client.execute_sql(f"DROP TABLE {_unchanged(client, self.table)}")
+            client.execute_sql(f"DROP TABLE {self._temporary(client, 'unchanged')}")
             return None
         return found
 
     def mark_unchanged(self, client: Client, load_id: str) -> None:
         """Let the rows that were `unchanged` say that the load `load_id` brought them."""
         name, load = client.make_qualified_table_name(self.table), client.escape_column_name(LOAD_ID)
-        key, unchanged = key_sql(client, self.key), _unchanged(client, self.table)
+        key, unchanged = key_sql(client, self.key), self._temporary(client, "unchanged")
         rows = client.execute_sql(f"SELECT count(*) FROM {unchanged}") or [(0,)]
         make_room_for_update(client.native_connection, rows[0][0])
         client.execute_sql(f"UPDATE {name} SET {load} = %s WHERE ({key}) IN (SELECT {key} FROM {unchanged})", load_id)
@@ -101,12 +106,15 @@ class RowsBefore:
         differs += [f"{client.escape_column_name(name)} IS NOT NULL" for name in added]
         load, name = client.escape_column_name(LOAD_ID), client.make_qualified_table_name(self.table)
         rows = client.execute_sql(
-            f"SELECT count(*) FROM {name} JOIN {_before(client, self.table)} USING ({key_sql(client, self.key)})"
+            f"SELECT count(*) FROM {name} JOIN {self._temporary(client, 'before')} USING ({key_sql(client, self.key)})"
             f" WHERE {load} = %s AND ({' OR '.join(differs)})",
             load_id,
         )
-        client.execute_sql(f"DROP TABLE {_before(client, self.table)}")
+        client.execute_sql(f"DROP TABLE {self._temporary(client, 'before')}")
         return int(rows[0][0]) if rows else 0
+
+    def _temporary(self, client: Client, which: str) -> str:
+        return client.escape_column_name(f"_{which}_{self.table}_{self.number}")
 
 
 class _Numbered:
@@ -120,11 +128,3 @@ class _Numbered:
         for table in self._tables:
             first, self.rows = self.rows, self.rows + table.num_rows
             yield from table.append_column(_PLACE, pa.arange(first, self.rows)).to_batches()
-
-
-def _before(client: Client, table: str) -> str:
-    return client.escape_column_name(f"_before_{table}")
-
-
-def _unchanged(client: Client, table: str) -> str:
-    return client.escape_column_name(f"_unchanged_{table}")

@@ -21,6 +21,8 @@ from crm_assets.settings import SyncSettings
 
 SMALL_TABLE = 100
 """Rows. The guard is for tables with more than this."""
+TINY_TABLE = 10
+"""Rows. Of a table with more than this, not all are deleted at once, be it small."""
 _CHUNK = 100_000
 
 
@@ -40,7 +42,8 @@ class MissingRows:
         """Return whether something else than deleted records may be the reason: more than the share `guard` is one."""
         if not self.missing:
             return False
-        return self.listing_is_short or (self.rows > SMALL_TABLE and self.missing > guard * self.rows)
+        is_emptied = self.rows > TINY_TABLE and self.missing == self.rows
+        return self.listing_is_short or is_emptied or (self.rows > SMALL_TABLE and self.missing > guard * self.rows)
 
 
 Client = SqlClientBase[Any]
@@ -49,7 +52,7 @@ Client = SqlClientBase[Any]
 def missing_rows(client: Client, listing: Spooled, columns: Collection[str]) -> MissingRows:
     """Compare the table of `listing`, as it is before the load and with `columns`, with the listing as it was read.
 
-    A record that was listed and cannot be a row is not gone.
+    A record that was listed and cannot be a row is not gone. While nobody can read which one that is, none is.
     """
     if not {*listing.key, LOAD_ID} <= set(columns):
         return MissingRows(0, 0)
@@ -62,7 +65,7 @@ def missing_rows(client: Client, listing: Spooled, columns: Collection[str]) -> 
     keys = pa.chunked_array(_living_keys(client, listing, columns), listed.type)
     missing = len(keys.filter(pc.invert(pc.is_in(keys, listed))))
     known = len(keys) - missing - len(keys.filter(pc.is_in(keys, rejected)))
-    return MissingRows(len(keys), missing, known, is_short)
+    return MissingRows(len(keys), 0 if listing.unreadable_rows else missing, known, is_short)
 
 
 def _is_short(listing: Spooled) -> bool:

@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from time import monotonic
 from typing import Any
@@ -43,7 +43,7 @@ from crm_assets.load.deletes import (
 from crm_assets.load.fingerprints import Fingerprint, fingerprint
 from crm_assets.load.key_sql import key_sql
 from crm_assets.load.resource_loads import ResourceLoad, complete_record, loads_resource
-from crm_assets.load.scd2 import history
+from crm_assets.load.scd2 import history, last_moment
 from crm_assets.load.warehouses.destination import run_deferred
 from crm_assets.models.by_products import REJECTED_COLUMNS, REJECTED_TABLE, history_table
 from crm_assets.models.columns import column_hints, deletion_hints
@@ -88,6 +88,14 @@ class Loaded:
         return [name for resource in self.listings for name in (resource, history_table(resource))]
 
 
+@dataclass(frozen=True)
+class Loads:
+    """What became of listings that were to be loaded: load packages, and the error of each resource in none of them."""
+
+    done: Sequence[Loaded]
+    failed: Mapping[str, CrmAssetsError] = field(default_factory=dict)
+
+
 def load(
     account: Account,
     pipeline: dlt.Pipeline,
@@ -114,70 +122,20 @@ def load(
         WarehouseError: the warehouse refused the load.
         DiskError: a file could not be written.
     """
-    started, moment = monotonic(), datetime.now(UTC)
-    listings = [one.spooled for one in fetched]
-    resources = {listing.resource: account.resource(listing.resource) for listing in listings}
+    started = monotonic()
     try:
-        columns = {listing.resource: table_columns(client, listing.resource) for listing in listings}
-        missing = {
-            one.resource: _missing(client, resources[one.resource], one, columns[one.resource]) for one in fetched
-        }
-        before = {
-            name: RowsBefore.remember(client, name, resources[name].key, columns[name])
-            for name, one in missing.items()
-            if one.known and resources[name].key
-        }
-        doubtful = (name for name, one in missing.items() if one.is_doubtful(account.sync[name].delete_guard))
-        blocked = frozenset(name for name in doubtful if _may_delete(account, resources[name]) and not allow_deletes)
-        loads = []
-        for one in fetched:
-            listing, disposition = _how(resources[one.resource], one.spooled, blocked)
-            knows_more = _needs_lists(one, columns[one.resource])
-            loads.append((with_known_lists(client, listing) if knows_more else listing, disposition))
-        newest = [listing for listing, _ in loads]
-        unchanged = {
-            listing.resource: rows
-            for listing, disposition in loads
-            if disposition == "merge" and (table := before.get(listing.resource))
-            if (rows := table.unchanged(client, listing.tables(), listing.schema)) is not None
-        }
-        with _only_what_is_news(), dlt.config.values(_dlt_config(client)):
-            records = [
-                _record(account, one, listing, missing[one.resource], moment, blocked, allow_deletes=allow_deletes)
-                for one, listing in zip(fetched, newest, strict=True)
-            ]
-            nothing_new = _with_nothing_new(pipeline, newest, unchanged)
-            rows = [
-                _rows(client, listing, disposition, columns[listing.resource], unchanged.get(listing.resource))
-                for listing, disposition in loads
-                if listing.resource not in nothing_new
-            ]
-            source = _source(account, client, rows, loads, records, moment)
-            load_id = pipeline.run(source, loader_file_format="parquet").loads_ids[0]
-        deleted = dict.fromkeys((listing.resource for listing in newest), 0)
+        moment = _moment(client, [one.resource for one in fetched if account.sync[one.resource].history])
+        parts = [_prepare(account, client, one, allow_deletes=allow_deletes) for one in fetched]
+        load_id = _run(account, pipeline, client, parts, moment, allow_deletes=allow_deletes)
         with client.begin_transaction():
             if pipeline.destination:
                 run_deferred(pipeline.destination, client)
-            changed = {
-                name: table.count_changed(client, load_id, pipeline.default_schema.get_table_columns(name))
-                for name, table in before.items()
-                if table
+            schema = pipeline.default_schema
+            changed = {one.name: one.count_changed(client, load_id, schema) for one in parts if one.before}
+            deleted = {
+                one.name: _finish(account, client, one, load_id, moment, schema, allow_deletes=allow_deletes)
+                for one in parts
             }
-            for one, (listing, disposition) in zip(fetched, loads, strict=True):
-                settings = account.sync[one.resource]
-                if one.resource in unchanged and (table := before[one.resource]):
-                    table.mark_unchanged(client, load_id)
-                if disposition == "replace":
-                    deleted[one.resource] = missing[one.resource].missing
-                elif disposition == "merge" and one.resource not in blocked and one.since is None:
-                    confirmed = allow_deletes or is_confirmed(one, listing, settings)
-                    count = apply_deletes(client, listing, settings, load_id, moment, confirmed=confirmed)
-                    deleted[one.resource] = count
-                if listing.rejected_rows:
-                    forget_repeated(client, one.resource, load_id)
-                left = _fingerprints(client, pipeline.default_schema, listing, history=settings.history)
-                living = count_living(client, one.resource, deletion_hints().keys())
-                complete_record(client, one.resource, load_id, deleted[one.resource], living, left)
     except (PipelineStepFailed, DatabaseException) as error:
         changes_tables = not isinstance(error, PipelineStepFailed) or error.step == "load"
         problem = explained(
@@ -187,11 +145,117 @@ def load(
             _clear_checkpoints(fetched)  # what waits to be resumed may be what fills the disk
         raise problem from error
     _clear_checkpoints(fetched)
-    by_name = {listing.resource: listing for listing in newest}
-    steps = _step_seconds(pipeline)
     return Loaded(
-        load_id, monotonic() - started, steps, pipeline.default_schema, by_name, missing, changed, deleted, blocked
+        load_id,
+        monotonic() - started,
+        _step_seconds(pipeline),
+        pipeline.default_schema,
+        {one.name: one.listing for one in parts},
+        {one.name: one.missing for one in parts},
+        changed,
+        deleted,
+        frozenset(one.name for one in parts if one.is_blocked),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a load does with one table."""
+
+    fetched: Fetched
+    listing: Spooled
+    """What is loaded."""
+    disposition: WriteDisposition
+    columns: Collection[str]
+    """Those of the table, before the load."""
+    missing: MissingRows
+    is_blocked: bool
+    before: RowsBefore | None
+    unchanged: pa.BooleanArray | None
+
+    @property
+    def name(self) -> str:
+        return self.listing.resource
+
+    @property
+    def says_what_is_gone(self) -> bool:
+        """Whether a row that the listing does not have is to be looked at."""
+        is_whole = self.fetched.since is None and not self.listing.unreadable_rows
+        return self.disposition == "merge" and is_whole and not self.is_blocked
+
+    def count_changed(self, client: SqlClientBase[Any], load_id: str, schema: Schema) -> int:
+        return self.before.count_changed(client, load_id, schema.get_table_columns(self.name)) if self.before else 0
+
+
+def _prepare(account: Account, client: SqlClientBase[Any], fetched: Fetched, *, allow_deletes: bool) -> _Part:
+    """Return what is to be done with the table of `fetched`, of which nothing is changed yet."""
+    resource = account.resource(fetched.resource)
+    columns = table_columns(client, resource.name)
+    missing = _missing(client, resource, fetched, columns)
+    before = None
+    if missing.known and resource.key:
+        before = RowsBefore.remember(client, resource.name, resource.key, columns)
+    is_doubtful = missing.is_doubtful(account.sync[resource.name].delete_guard)
+    is_blocked = is_doubtful and _may_delete(account, resource) and not allow_deletes
+    is_held_back = is_blocked or fetched.spooled.unreadable_rows > 0
+    listing, disposition = _how(resource, fetched.spooled, is_held_back=is_held_back)
+    if _needs_lists(fetched, columns):
+        listing = with_known_lists(client, listing)
+    unchanged = None
+    if disposition == "merge" and before:
+        unchanged = before.unchanged(client, listing.tables(), listing.schema)
+    return _Part(fetched, listing, disposition, columns, missing, is_blocked, before, unchanged)
+
+
+def _run(
+    account: Account,
+    pipeline: dlt.Pipeline,
+    client: SqlClientBase[Any],
+    parts: Sequence[_Part],
+    moment: datetime,
+    *,
+    allow_deletes: bool,
+) -> str:
+    """Let dlt bring `parts` to the warehouse, and return the id of the load."""
+    with _only_what_is_news(), dlt.config.values(_dlt_config(client)):
+        records = [_record(account, one, moment, allow_deletes=allow_deletes) for one in parts]
+        nothing_new = _with_nothing_new(pipeline, parts)
+        rows = [_rows(client, one) for one in parts if one.name not in nothing_new]
+        loads = [(one.listing, one.disposition) for one in parts]
+        source = _source(account, client, rows, loads, records, moment)
+        return str(pipeline.run(source, loader_file_format="parquet").loads_ids[0])
+
+
+def _finish(
+    account: Account,
+    client: SqlClientBase[Any],
+    part: _Part,
+    load_id: str,
+    moment: datetime,
+    schema: Schema,
+    *,
+    allow_deletes: bool,
+) -> int:
+    """Do what dlt does not when the rows of `part` are in its table; return how many were deleted."""
+    settings = account.sync[part.name]
+    if part.unchanged is not None and part.before:
+        part.before.mark_unchanged(client, load_id)
+    deleted = part.missing.missing if part.disposition == "replace" else 0
+    if part.says_what_is_gone:
+        confirmed = allow_deletes or is_confirmed(part.fetched, part.listing, settings)
+        deleted = apply_deletes(client, part.listing, settings, load_id, moment, confirmed=confirmed)
+    if part.listing.rejected_rows:
+        forget_repeated(client, part.name, load_id)
+    left = _fingerprints(client, schema, part.listing, history=settings.history)
+    living = count_living(client, part.name, deletion_hints().keys())
+    complete_record(client, part.name, load_id, deleted, living, left)
+    return deleted
+
+
+def _moment(client: SqlClientBase[Any], with_history: Collection[str]) -> datetime:
+    """Return the time of the load: after all that the histories know, also where a clock was put back."""
+    known = (last_moment(client, name) for name in with_history)
+    return max([datetime.now(UTC), *(one + timedelta(microseconds=1) for one in known if one)])
 
 
 def _dlt_config(client: SqlClientBase[Any]) -> dict[str, Any]:
@@ -233,11 +297,11 @@ def _may_delete(account: Account, resource: Resource) -> bool:
     return resource.write_disposition == "replace" or settings.deletes != "keep" or settings.history
 
 
-def _how(resource: Resource, listing: Spooled, blocked: Collection[str]) -> tuple[Spooled, WriteDisposition]:
-    """Return what is loaded of `listing`, and how."""
+def _how(resource: Resource, listing: Spooled, *, is_held_back: bool) -> tuple[Spooled, WriteDisposition]:
+    """Return what is loaded of `listing`, and how; a table whose deletes are held back is not replaced."""
     if resource.write_disposition == "append":
         return listing, "append"
-    if resource.write_disposition == "merge" or resource.name not in blocked:
+    if resource.write_disposition == "merge" or not is_held_back:
         return listing.newest(), resource.write_disposition
     return (listing.newest(), "merge") if resource.key else (listing.without_rows(), "append")
 
@@ -247,16 +311,8 @@ def _needs_lists(fetched: Fetched, columns: Collection[str]) -> bool:
     return fetched.since is not None and bool(fetched.spooled.collected) and {*fetched.spooled.collected} <= {*columns}
 
 
-def _record(
-    account: Account,
-    fetched: Fetched,
-    newest: Spooled,
-    missing: MissingRows,
-    moment: datetime,
-    blocked: Collection[str],
-    *,
-    allow_deletes: bool,
-) -> ResourceLoad:
+def _record(account: Account, part: _Part, moment: datetime, *, allow_deletes: bool) -> ResourceLoad:
+    fetched, newest, missing = part.fetched, part.listing, part.missing
     return ResourceLoad(
         resource=fetched.resource,
         loaded_at=moment,
@@ -267,7 +323,7 @@ def _record(
         rows_before=missing.rows,
         rows_missing=missing.missing,
         deletes=account.sync[fetched.resource].deletes,
-        deletes_blocked=fetched.resource in blocked,
+        deletes_blocked=part.is_blocked,
         deletes_allowed=allow_deletes,
         listing_is_short=missing.listing_is_short,
         reported_count=newest.reported_count(),
@@ -306,45 +362,38 @@ def _source(
     return source()
 
 
-def _rows(
-    client: SqlClientBase[Any],
-    listing: Spooled,
-    disposition: WriteDisposition,
-    columns: Collection[str],
-    unchanged: pa.BooleanArray | None,
-) -> DltResource:
-    """Return the dlt resource of the rows of `listing` that are not `unchanged`.
+def _rows(client: SqlClientBase[Any], part: _Part) -> DltResource:
+    """Return the dlt resource of the rows of `part` that are not unchanged.
 
     For dlt it is a merge in any case, because that is one transaction: its append and its replace are not. But into a
     DuckDB that has no such table yet, to append is one statement, without a copy in the staging dataset.
     """
+    listing = part.listing
     how: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
-    if not columns and client.capabilities.sqlglot_dialect == "duckdb":
+    if not part.columns and client.capabilities.sqlglot_dialect == "duckdb":
         how = "append"
-    tables = listing.tables() if unchanged is None else _without(listing.tables(), unchanged)
+    tables = listing.tables() if part.unchanged is None else _without(listing.tables(), part.unchanged)
     rows = dlt.resource(
         map(_with_deletion_columns, tables),
         name=listing.resource,
         write_disposition=how,
-        columns={**column_hints(listing.columns, listing.types, listing.key), **deletion_hints()},
+        columns={**_hints(listing), **deletion_hints()},
     )
     hints: dict[str, Any] = {
-        "x-merge-destination-scope": _REPLACED[disposition],
-        "x-stage-data-deduplicated": disposition != "merge",
+        "x-merge-destination-scope": _REPLACED[part.disposition],
+        "x-stage-data-deduplicated": part.disposition != "merge",
     }
     # Not in the write disposition, where a value that is None would leave what an earlier load said.
     return rows.apply_hints(additional_table_hints=hints)
 
 
-def _with_nothing_new(
-    pipeline: dlt.Pipeline, listings: Sequence[Spooled], unchanged: Mapping[str, pa.BooleanArray]
-) -> set[str]:
+def _with_nothing_new(pipeline: dlt.Pipeline, parts: Sequence[_Part]) -> set[str]:
     """Return the resources whose tables have all rows of their listings already, and all columns, as far as dlt knows.
 
     The preflight has seen to it that dlt knows of no column that is not there.
     """
     whole = [
-        one for one in listings if one.rows and one.resource in unchanged and pc.all(unchanged[one.resource]).as_py()
+        one.listing for one in parts if one.listing.rows and one.unchanged is not None and pc.all(one.unchanged).as_py()
     ]
     if not whole:
         return set()
@@ -385,7 +434,11 @@ def _versions(
     """Return the dlt resource of the history of `listing`. What it does not have is for `apply_deletes` to end."""
     key = key_sql(client, listing.key)
     ends = _REPLACED[disposition] or f"({key}) IN (SELECT {key} FROM {{staging_table}})"
-    return history(listing, column_hints(listing.columns, listing.types, listing.key), moment, ends)
+    return history(listing, _hints(listing), moment, ends)
+
+
+def _hints(listing: Spooled) -> TTableSchemaColumns:
+    return column_hints(listing.columns, listing.types, listing.key, listing.columns_of_fields)
 
 
 def _rejected(listings: Sequence[Spooled]) -> DltResource:

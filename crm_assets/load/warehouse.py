@@ -9,19 +9,20 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import dlt
+from dlt.common.destination import Destination
 from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
-from crm_assets.errors import CrmAssetsError, DiskError, ListingSuperseded, WarehouseError
+from crm_assets.errors import CrmAssetsError, DiskError, ListingSuperseded, WarehouseError, own_error
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.extract.incremental import Start
 from crm_assets.load.column_types import with_types
 from crm_assets.load.dialect import in_our_dialect
 from crm_assets.load.incremental import listing_starts
-from crm_assets.load.load import Loaded, explained, load
+from crm_assets.load.load import Loaded, Loads, explained, load
 from crm_assets.load.preflight import preflight
 from crm_assets.load.resource_loads import ResourceLoad, read_loads
 from crm_assets.load.staging import drop_staging_tables
@@ -30,6 +31,7 @@ from crm_assets.load.warehouses.destination import (
     duckdb_file,
     duckdb_path,
     exclusive,
+    forget_deferred,
     lock_dataset,
     open_destination,
 )
@@ -76,18 +78,19 @@ class OpenWarehouse:
             WarehouseError: no table can be loaded, or the warehouse does not answer.
         """
         try:
-            typed = with_types(self.sql, listings.complete)
+            typed, refused = with_types(self.client, self.account.name, listings.complete)
         except (DatabaseException, DestinationConnectionError) as error:
             raise explained(error, self.account.dataset, nothing_changed=True) from error
         spooled = [one.spooled for one in typed]
         lake = self.working_copy.lake.address if self.working_copy else None
-        refused = preflight(self.account, self.client, spooled, self.log, is_exclusive=self.file is not None, lake=lake)
+        refused |= preflight(
+            self.account, self.client, spooled, self.log, is_exclusive=self.file is not None, lake=lake
+        )
         refused |= self._superseded(typed)
         for one in typed:
             if one.resource in refused:
                 one.checkpoints.clear()
-        complete = [one for one in typed if one.resource not in refused]
-        return Listings(complete, {**listings.failed, **refused})
+        return Listings(typed, listings.failed).without(refused)
 
     def _superseded(self, fetched: Sequence[Fetched]) -> dict[str, CrmAssetsError]:
         """Return why resumed listings are not loaded: another machine has loaded their tables meanwhile."""
@@ -111,23 +114,58 @@ class OpenWarehouse:
         except DatabaseException as error:
             raise explained(error, self.account.dataset, nothing_changed=True) from error
 
-    def load(self, fetched: Sequence[Fetched]) -> Loaded:
+    def load(self, fetched: Sequence[Fetched]) -> Loads:
         """Load complete listings; see `load.load`. Nothing of them stays in the staging dataset.
+
+        They are loaded together. If that fails, each is loaded by itself, so that a table stops no other.
 
         Raises:
             WarehouseChanged: somebody else has written to a table of the lake meanwhile.
-            WarehouseError: the warehouse refused the load.
+            WarehouseError: the warehouse refused the load of each.
             DiskError: a file could not be written.
         """
-        loaded = load(self.account, self.pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
-        names = loaded.schema.data_table_names() if self.file else loaded.tables
+        try:
+            loads = Loads([self._load(fetched, self.pipeline)])
+        except DiskError:
+            raise
+        except Exception as error:
+            loads = self._load_each(fetched, error)
+        names = {name for loaded in loads.done for name in loaded.tables}
+        if self.file:
+            names |= {name for loaded in loads.done for name in loaded.schema.data_table_names()}
         try:
             drop_staging_tables(self.sql, names, is_exclusive=self.file is not None)
         except DatabaseException as error:
             self.log(f"Tables of {self.sql.staging_dataset_name} could not be dropped; the next load will: {error}")
         if self.working_copy:
             self.working_copy.publish(self.sql, self.log)
-        return loaded
+        return loads
+
+    def _load(self, fetched: Sequence[Fetched], pipeline: dlt.Pipeline) -> Loaded:
+        return load(self.account, pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
+
+    def _load_each(self, fetched: Sequence[Fetched], error: Exception) -> Loads:
+        if len(fetched) > 1:
+            self.log(f"{_first_line(error)} Loading each table by itself.")
+        done: list[Loaded] = []
+        failed: dict[str, CrmAssetsError] = {}
+        for one in fetched if len(fetched) > 1 else ():
+            # In a new folder: dlt would go on with the load that is broken.
+            pipeline = open_pipeline(
+                self.account, self.pipeline.destination, Path(self.pipeline.pipelines_dir, one.resource)
+            )
+            forget_deferred(self.pipeline.destination)
+            try:
+                done.append(self._load([one], pipeline))
+            except DiskError:
+                raise
+            except WarehouseError as own:
+                failed[one.resource] = WarehouseError(f"{one.resource}: {own}")
+            except Exception as own:
+                failed[one.resource] = own_error(own, one.resource)
+        if done:
+            return Loads(done, failed)
+        raise error if isinstance(error, CrmAssetsError) else own_error(error, fetched[0].resource) from error
 
     @contextmanager
     def checkpointing(self) -> Iterator[None]:
@@ -202,13 +240,7 @@ def open_warehouse(
         ),
         ExitStack() as stack,
     ):
-        pipeline = dlt.pipeline(
-            account.name,
-            destination=destination,
-            staging=settings.staging,
-            dataset_name=account.dataset,
-            pipelines_dir=str(directory / "dlt"),
-        )
+        pipeline = open_pipeline(account, destination, directory / "dlt")
         try:
             opening = cast(AbstractContextManager[SqlJobClientBase], pipeline.destination_client())
             client = stack.enter_context(opening)
@@ -220,6 +252,21 @@ def open_warehouse(
             lock_dataset(client.sql_client, timeout, log)
         file = duckdb_path(destination)
         yield OpenWarehouse(account, pipeline, client, log, file, until_closed, allow_deletes, working_copy)
+
+
+def open_pipeline(account: Account, destination: Destination[Any, Any], directory: Path) -> dlt.Pipeline:
+    """Return a pipeline that loads into the tables of `account`, and keeps its files in `directory`."""
+    return dlt.pipeline(
+        account.name,
+        destination=destination,
+        staging=account.warehouse.staging,
+        dataset_name=account.dataset,
+        pipelines_dir=str(directory),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _of_snapshot(error: DatabaseException | OSError, path: Path) -> CrmAssetsError:

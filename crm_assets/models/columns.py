@@ -2,8 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from anyascii import anyascii
 
 from crm_assets.models.record import BaseRecord, DataType, Reference, data_type_of, marks_of
 from crm_assets.models.values import CONVERT, DataTypeName
@@ -26,6 +29,9 @@ OTHER_FIELDS = "other_fields"
 _VARIANT = "__v_"
 """What dlt puts between the name of a column and a data type, for the values that the column does not hold. No field
 of the CRM becomes such a name: in snake case, underscores do not repeat."""
+
+FIELD_HINT = "x-field"
+"""The hint in which dlt's schema keeps, in the warehouse, which field of the CRM a column is for."""
 
 RESERVED_PREFIX = "_dlt"
 """Columns that begin so are dlt's own; a field of the CRM never takes such a name."""
@@ -65,14 +71,23 @@ def columns_of(model: type[BaseRecord]) -> tuple[Column, ...]:
     )
 
 
-@cache
+@lru_cache(maxsize=10_000)
 def column_name(field: str) -> str:
-    """Return the name in the warehouse of the CRM's field `field`: snake case, as dlt writes it."""
+    """Return the name in the warehouse of the CRM's field `field`: Latin letters, in snake case as dlt writes it."""
+    return earlier_column_name(field if field.isascii() else anyascii(field))
+
+
+def earlier_column_name(field: str) -> str:
+    """Return the name that an earlier version gave to `field`: dlt's, which makes an x of other letters than Latin."""
     from dlt.common.normalizers.naming.snake_case import NamingConvention  # the sandbox does without dlt
 
     name = NamingConvention().normalize_identifier(field) if field.strip() else "unnamed"
-    ours = name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, MISSING_SINCE, OTHER_FIELDS)
-    return f"crm_{name.lstrip('_')}" if ours else name
+    return f"crm_{name.lstrip('_')}" if is_reserved(name) else name
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a column `name` is dlt's or ours: none that a field has."""
+    return name.startswith(RESERVED_PREFIX) or name in (DELETED_AT, MISSING_SINCE, OTHER_FIELDS)
 
 
 def collected_column(field: str, parent: str) -> Column:
@@ -105,18 +120,34 @@ def variant_of(name: str) -> tuple[str, DataTypeName] | None:
 
 
 def column_hints(
-    columns: Sequence[Column], undeclared: Mapping[str, DataTypeName], key: Collection[str]
+    columns: Sequence[Column],
+    undeclared: Mapping[str, DataTypeName],
+    key: Collection[str],
+    fields: Mapping[str, str] = MappingProxyType({}),
 ) -> "TTableSchemaColumns":
-    """Return the hints for dlt of `columns`, and of the `undeclared` ones by their types; `key` is the primary key.
+    """Return the hints of a table's columns for dlt.
 
-    Each says whether it is of the key: dlt would go on with what an earlier load said.
+    Args:
+        columns: the declared ones.
+        undeclared: the types of the others.
+        key: the primary key. Each column says whether it is of it: dlt would go on with what an earlier load said.
+        fields: the columns of the fields that no model declares, which then say whose they are.
     """
     hints = dlt_columns(columns)
     hints |= {name: {"name": name, "data_type": kind, "nullable": True} for name, kind in undeclared.items()}
+    for field, name in fields.items():
+        if name in hints:
+            hints[name][FIELD_HINT] = field  # type: ignore[literal-required]
     return {
         name: {**hint, "nullable": name not in key and hint["nullable"], "primary_key": name in key}
         for name, hint in hints.items()
     }
+
+
+def fields_of(hints: "TTableSchemaColumns") -> dict[str, str]:
+    """Return the columns of the fields that no model declares, as `hints` say it; see `column_hints`."""
+    found: Mapping[str, Mapping[str, Any]] = hints
+    return {hint[FIELD_HINT]: name for name, hint in found.items() if FIELD_HINT in hint}
 
 
 def deletion_hints() -> "TTableSchemaColumns":

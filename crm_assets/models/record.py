@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from crm_assets.models.values import CONVERT, DataTypeName
+from crm_assets.models.values import CONVERT, DataTypeName, TimeUnit, to_timestamp
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,15 @@ class DataType:
     """The column type of a field, in dlt's options. `unit` is the one in which the CRM sends a time."""
 
     name: DataTypeName
-    unit: Literal["s", "ms"] | None = None
+    unit: TimeUnit | None = None
+
+    def convert(self, value: Any) -> Any:
+        """Return what a column holds of `value`, which is not None; see `values`.
+
+        Raises:
+            ValueError: a column cannot hold it.
+        """
+        return to_timestamp(value, self.unit) if self.name == "timestamp" else CONVERT[self.name](value)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class BaseRecord(BaseModel):
     @classmethod
     def _undo_habits(cls, value: Any, info: ValidationInfo) -> Any:
         data_type = data_type_of(cls, str(info.field_name))
-        return value if value is None or data_type.name == "json" else CONVERT[data_type.name](value)
+        return value if value is None or data_type.name == "json" else data_type.convert(value)
 
 
 class Record(BaseRecord):

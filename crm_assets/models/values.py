@@ -6,7 +6,9 @@ that can stand after the field's name, for a value that the column cannot hold.
 """
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, Literal, TypeVar
@@ -18,13 +20,16 @@ from crm_assets.models.nesting import deep_recursion
 Number = TypeVar("Number", int, float)
 DataTypeName = Literal["bigint", "text", "bool", "double", "timestamp", "json"]
 
+TimeUnit = Literal["s", "ms"]
+
 MILLISECONDS_FROM = 10**11
-"""A time of this magnitude or more is in milliseconds, a smaller one in seconds."""
+"""A time of this magnitude or more is in milliseconds, a smaller one in seconds, where nobody knows the unit."""
 FIRST_SECOND = -62_135_596_800
 """0001-01-01, the first time that a warehouse timestamp holds."""
 LAST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59, the last."""
 
+_DATE = r"(19|20)\d{6}"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = range(-(2**63), 2**63)
 
@@ -86,10 +91,11 @@ def to_text(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def to_timestamp(value: Any) -> datetime | None:
+def to_timestamp(value: Any, unit: TimeUnit | None = None) -> datetime | None:
     """A point in time, in UTC, from epoch seconds, epoch milliseconds (also as text) or ISO 8601.
 
-    0 means never. An ISO time without an offset is in UTC.
+    0 means never. An ISO time without an offset is in UTC. A number is in `unit`, unless it would lie outside the years
+    1 to 9999 as seconds; without one its magnitude decides. Eight digits as text are a date.
     """
     if isinstance(value, datetime):
         return value
@@ -102,15 +108,25 @@ def to_timestamp(value: Any) -> datetime | None:
             number = float(_plain(value))
         except ValueError:
             return _from_iso(value)
+        if re.fullmatch(_DATE, value.strip()):
+            with suppress(ValueError):
+                return _from_iso(value)
     else:
         number = value
     if number == 0:
         return None
-    unit = 1000 if abs(number) >= MILLISECONDS_FROM else 1
-    if not FIRST_SECOND * unit <= number <= LAST_SECOND * unit:
+    factor = 1000 if is_in_milliseconds(number, unit) else 1
+    if not FIRST_SECOND * factor <= number <= LAST_SECOND * factor:
         raise ValueError(f"{show(value)} is outside the years 1 to 9999")
     exact = int(number) if float(number).is_integer() else number  # a fraction of a float is off by a microsecond
-    return _EPOCH + (timedelta(milliseconds=exact) if unit == 1000 else timedelta(seconds=exact))
+    return _EPOCH + (timedelta(milliseconds=exact) if factor == 1000 else timedelta(seconds=exact))
+
+
+def is_in_milliseconds(number: float, unit: TimeUnit | None) -> bool:
+    """Return whether a time is in milliseconds, where the model says that it is in `unit`, or None for nothing."""
+    if unit == "s":
+        return not FIRST_SECOND <= number <= LAST_SECOND
+    return unit == "ms" or abs(number) >= MILLISECONDS_FROM
 
 
 def to_json(value: Any) -> str | None:

@@ -51,19 +51,25 @@ def evaluate(
 
     loads = read_loads(warehouse.sql, LOADS)
     primary_keys = {resource.name: resource.key for resource in account.resources}
-    probe = TableProbe(warehouse.sql, {name: found[0] for name, found in loads.items()}, primary_keys)
+    with_history = [name for name, settings in account.sync.items() if settings.history]
+    last = {name: found[0] for name, found in loads.items()}
+    probe = TableProbe(warehouse.sql, last, primary_keys, with_history)
     for resource in account.resources:
         key = asset_key(account, resource.name)
         names = [name for name in checks_of(account, resource) if dg.AssetCheckKey(key, name) in keys]
         if not names:
             continue
         settings = account.checks[resource.name]
-        stats = probe.measure(resource)
-        if resource.name in not_loaded and not stats.exists:
-            continue
-        context = CheckContext(resource, key.to_user_string(), stats, probe, loads.get(resource.name, ()), settings)
-        for name in names:
-            yield _result(account, key, name, evaluate_check(name, context))
+        try:
+            stats = probe.measure(resource)
+            if resource.name in not_loaded and not stats.exists:
+                continue
+            context = CheckContext(resource, key.to_user_string(), stats, probe, loads.get(resource.name, ()), settings)
+            outcomes = {name: evaluate_check(name, context) for name in names}
+        except Exception as error:  # what a table has that no check foresaw says nothing of the others
+            outcomes = dict.fromkeys(names, CheckOutcome(False, f"The table could not be checked: {error}"))
+        for name, outcome in outcomes.items():
+            yield _result(account, key, name, outcome)
 
 
 def _result(account: Account, key: dg.AssetKey, name: str, outcome: CheckOutcome) -> dg.AssetCheckResult:

@@ -27,6 +27,7 @@ from crm_assets.project import exposed_secrets
 from crm_assets.unknown_settings import unknown_settings
 
 if TYPE_CHECKING:
+    from crm_assets.load.load import Loaded
     from crm_assets.load.warehouse import OpenWarehouse
 
 MAX_RETRIES = 1
@@ -66,7 +67,9 @@ def sync(
                 require_locks()
                 listings = opened.refuse_conflicts(listings)
                 if listings.complete:
-                    yield from _materializations(context, opened, listings.complete)
+                    loads = opened.load(listings.complete)
+                    yield from _materializations(context, opened, listings.complete, loads.done)
+                    listings = listings.without(loads.failed)
                 problem = _problem(context, account, listings)
                 if not (problem and _is_retried(context, problem)):
                     with opened.checkpointing():
@@ -93,18 +96,21 @@ def _unless(nothing_to_load: bool) -> AbstractContextManager[None]:
 
 
 def _materializations(
-    context: dg.AssetExecutionContext, warehouse: "OpenWarehouse", fetched: Sequence[Fetched]
+    context: dg.AssetExecutionContext,
+    warehouse: "OpenWarehouse",
+    fetched: Sequence[Fetched],
+    loads: Sequence["Loaded"],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    loaded = warehouse.load(fetched)
-    resources = {one.resource: warehouse.account.resource(one.resource) for one in fetched}
-    keys = {name: resource.key for name, resource in resources.items()}
-    tables = facts(warehouse.sql, loaded.schema, keys, loaded.load_id)
-    for one in fetched:
-        resource = resources[one.resource]
-        metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse)
-        yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
-    for event in by_product_events(warehouse, loaded):
-        context.log_event(event)
+    for loaded in loads:
+        resources = {name: warehouse.account.resource(name) for name in loaded.listings}
+        keys = {name: resource.key for name, resource in resources.items()}
+        tables = facts(warehouse.sql, loaded.schema, keys, loaded.load_id)
+        for one in fetched:
+            if resource := resources.get(one.resource):
+                metadata = materialization_metadata(one, loaded, tables[one.resource], resource, warehouse)
+                yield dg.MaterializeResult(asset_key=asset_key(warehouse.account, one.resource), metadata=metadata)
+        for event in by_product_events(warehouse, loaded):
+            context.log_event(event)
 
 
 def _replace_snapshot(warehouse: "OpenWarehouse", listener: ProgressListener, problem: CrmAssetsError | None) -> None:

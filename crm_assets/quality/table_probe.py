@@ -80,6 +80,7 @@ class TableProbe:
         client: a connection to the warehouse.
         last_loads: the last complete load of each resource.
         keys: the key of each resource. One that is not among them has the key `id`.
+        with_history: the resources that have one.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class TableProbe:
         client: "SqlClientBase[Any]",
         last_loads: "Mapping[str, ResourceLoad]",
         keys: Mapping[str, Sequence[str]],
+        with_history: Collection[str] = (),
     ) -> None:
         self._client = client
+        self._with_history = with_history
         self._quote = client.escape_column_name
         self._case = case_of(client)
         self._dataset = client.dataset_name
@@ -130,6 +133,15 @@ class TableProbe:
             sql=sql,
             columns_sql=columns_sql,
         )
+
+    def _newest_load(self, resource: str, columns: Mapping[str, str]) -> str:
+        """Return the expression of the latest load that wrote a row of the table, or of its history."""
+        if LOAD_ID not in columns:
+            return "NULL"
+        newest, versions = f"max({self._quote(LOAD_ID)})", history_table(resource)
+        if resource not in self._with_history or LOAD_ID not in self._columns(versions):
+            return newest
+        return f"greatest(coalesce({newest}, ''), (SELECT coalesce({newest}, '') FROM {self._table(versions)}))"
 
     def _problem(self, column: Column, columns: Mapping[str, str]) -> str | None:
         if column.name not in columns:
@@ -247,7 +259,7 @@ class TableProbe:
             **{column: f"count({self._quote(column)}) FILTER (WHERE {living})" for column in variants},
             "repeated": self._repeated(resource.key),
             "of_last_load": f"count(*) FILTER (WHERE {latest})",
-            "newest_load": f"max({self._quote(LOAD_ID)})" if LOAD_ID in columns else "NULL",
+            "newest_load": self._newest_load(resource.name, columns),
         }
         for column in _required(resource, sound, columns):
             expressions[f"null {column}"] = f"count(*) FILTER (WHERE {self._quote(column)} IS NULL)"

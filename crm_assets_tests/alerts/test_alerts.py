@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
@@ -17,7 +19,7 @@ from crm_assets.orchestration import sync
 from crm_assets.orchestration.keys import asset_key
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize, an_account
+from crm_assets_tests.conftest import Command, Materialize, an_account, history_in
 from crm_assets_tests.orchestration.test_sensors import skipped, tick
 from crm_assets_tests.trickling import trickling
 from crm_assets_tests.webhook import Webhook, webhook
@@ -144,6 +146,24 @@ class TestSensor:
             cursor = tick("alerts", instance, cursor).cursor
         assert len(hook.texts) == 2
         assert hook.texts[1].startswith("*Resolved: crm/notes did not load*\nIt lasted 0 min")
+
+    def test_what_checks_alone_find_is_told_and_so_is_a_run_of_checks_that_fails(
+        self, hook: Webhook, settings: dict[str, str], crm_assets: Command, tmp_path: Path
+    ) -> None:
+        assert crm_assets("sync", "deals").returncode == 0
+        file = tmp_path / "data" / "warehouse.duckdb"
+        with duckdb.connect(str(file)) as warehouse:
+            warehouse.execute("DELETE FROM crm.deals")
+        assert crm_assets("check", "deals").returncode == 1
+        with history_in(settings["DAGSTER_HOME"]) as instance:
+            cursor = tick("alerts", instance).cursor
+        assert any("crm/deals" in text and "fail" in text for text in hook.texts)
+        told = len(hook.texts)
+        file.write_text("no database at all, but longer than a head of one" * 1_000)
+        assert crm_assets("check", "deals").returncode == 5
+        with history_in(settings["DAGSTER_HOME"]) as instance:
+            tick("alerts", instance, cursor)
+        assert [text.splitlines()[0] for text in hook.texts[told:]] == ["*CRM: crm_checks failed*"]
 
     def test_a_webhook_that_is_down_loses_nothing_and_keeps_its_address_to_itself(
         self, hook: Webhook, sandbox: Sandbox, instance: dg.DagsterInstance, materialize: Materialize

@@ -1,5 +1,6 @@
 """Records as Arrow batches."""
 
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_assets.extract.batches import Batcher
-from crm_assets.models.values import CONVERT
+from crm_assets.extract.field_columns import FieldColumns
 from crm_assets_tests.conftest import RESOURCES
 
 DEAL_TYPES = {column.name: column for column in RESOURCES["deals"].columns}
@@ -117,6 +118,33 @@ def test_a_value_that_a_declared_column_does_not_hold_goes_to_a_variant_column_a
     assert batch.schema.names[-1] == variant
 
 
+@pytest.mark.parametrize(
+    ("record", "unreadable"),
+    [
+        ({"id": "7"}, 0),
+        ({"ID": 7}, 0),
+        ({"id": None}, 1),
+        ({"name": "no id"}, 1),
+        ({"id": "7x"}, 1),
+        ({"id": [7]}, 1),
+        ("no record", 1),
+    ],
+)
+def test_it_counts_the_records_that_do_not_say_which_row_is_theirs(record: Any, unreadable: int) -> None:
+    batcher = Batcher("deals", RESOURCES["deals"].columns, key=("id",))
+    batcher.batch([record, {"id": 1}])
+    batcher.batch([record])
+    assert batcher.unreadable_rows == 2 * unreadable
+
+
+def test_a_record_that_lacks_another_field_says_which_row_is_its() -> None:
+    columns = [replace(one, nullable=one.name != "name") for one in RESOURCES["deals"].columns]
+    batcher = Batcher("deals", columns, key=("id",))
+    _, rejected = batcher.batch([{"id": 7}, {"ID": 8}])
+    assert [(one.record_id, one.reason) for one in rejected] == [("7", "name is missing"), ("8", "name is missing")]
+    assert batcher.unreadable_rows == 0
+
+
 def test_a_declared_text_takes_a_nested_value_as_json() -> None:
     assert rows_of([{"id": 1, "rules": {"ü": [1, None]}}], "campaigns") == [{"id": 1, "rules": '{"ü":[1,null]}'}]
 
@@ -212,7 +240,7 @@ def test_a_whole_batch_is_converted_exactly_as_its_values_one_by_one(values: lis
     for value, row in zip(values, batch.to_pylist(), strict=True):
         others = {name for name in row if name.startswith(f"{column.name}__v_") and row[name] is not None}
         try:
-            held = None if value is None else CONVERT[column.data_type.name](value)
+            held = None if value is None else column.data_type.convert(value)
         except ValueError:
             assert row[column.name] is None
             assert len(others) == (isinstance(value, str) or isfinite(value))  # JSON knows neither NaN nor Infinity
@@ -222,7 +250,11 @@ def test_a_whole_batch_is_converted_exactly_as_its_values_one_by_one(values: lis
 
 
 def test_columns_for_fields_of_one_name_count_too() -> None:
-    batcher = Batcher("milestone", RESOURCES["milestone"].columns, new_columns=2)
+    batcher = Batcher(
+        "milestone",
+        RESOURCES["milestone"].columns,
+        FieldColumns([column.name for column in RESOURCES["milestone"].columns], room=2),
+    )
     batch, _ = batcher.batch([{"id": 1, "a!b": 1, "a#b": 2, "a%b": 3, "a&b": 4}])
     row = batch.to_pylist()[0]
     assert len(batcher.undeclared) == 3  # the third is other_fields

@@ -134,14 +134,27 @@ def test_a_cursor_that_says_nothing_ends_the_listing(
     assert (contacts.records, sandbox.requests["contacts"]) == (250, 3)
 
 
+def same_pages(sandbox: Sandbox, *cursors: str) -> None:
+    """Let the first pages of contacts all have one record, the same."""
+    for cursor in cursors:
+        page = json.dumps({"data": [{"id": 1, "cursor": cursor}]})
+        sandbox.fault(Fault("contacts", "html", times=1, body=page))
+
+
 def test_a_listing_whose_pages_are_all_the_same_is_given_up(
     connection: Connection, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    for cursor in ("a", "b"):
-        page = json.dumps({"data": [{"id": 1, "cursor": cursor}]})
-        sandbox.fault(Fault("contacts", "html", times=1, body=page))
+    same_pages(sandbox, "a", "b", "c")
     [failed] = read(connection, tmp_path, "contacts").failed.values()
-    assert "the same page came twice in a row, after 2 pages: the listing would never end" in str(failed)
+    assert "the same page came three times in a row, after 3 pages: the listing would never end" in str(failed)
+
+
+def test_a_page_that_comes_twice_because_so_many_records_are_new_ends_nothing(
+    connection: Connection, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    same_pages(sandbox, "a", sandbox.crm.cursor("contacts", 100))
+    [contacts] = read(connection, tmp_path, "contacts").complete
+    assert contacts.spooled.typed({}).newest().rows == 151
 
 
 def test_a_listing_that_takes_too_long_is_given_up(connection: Connection, sandbox: Sandbox, tmp_path: Path) -> None:

@@ -147,13 +147,65 @@ def test_a_body_that_grows_a_thousandfold_is_given_up_at_the_limit(read: Read) -
     [
         (b"[" * 100_000, "invalid or cut-off JSON"),
         (b'{"data": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001, "invalid or cut-off JSON"),
-        (b'{"data": [{"id": ' + b"9" * 5_000 + b"}]}", "invalid or cut-off JSON"),
         (b'{"data": [{"id": 1, "name": "\xff\xfe"}]}', "invalid or cut-off JSON"),
     ],
 )
 def test_what_is_no_json_after_all_fails_the_resource(read: Read, body: bytes, words: str) -> None:
     with answering(body) as crm, pytest.raises(UnexpectedResponse, match=words):
         read(crm.url)
+
+
+def test_a_number_of_any_length_is_kept_and_costs_no_other_record(read: Read) -> None:
+    digits = b"9" * 5_000
+    with answering(b'{"data": [{"id": ' + digits + b'}, {"id": 1, "big": ' + digits + b"}]}") as crm:
+        notes = read(crm.url)
+    assert (notes.rows, notes.rejected_rows) == (1, 1)
+    [table] = notes.typed({}).tables()
+    assert table["big"].to_pylist() == [digits.decode()]
+
+
+def test_a_proxy_that_answers_byte_by_byte_is_given_up(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = monotonic()
+    with trickling(HEAD + b"X: ", b"x") as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        with pytest.raises(CrmUnavailable, match=r"no complete response within 0\.3 s from .* after 4 attempts"):
+            read("https://crm.invalid", answer_seconds=0.3)
+    assert monotonic() - started < 10
+
+
+def test_a_tls_handshake_byte_by_byte_is_given_up(read: Read) -> None:
+    started = monotonic()
+    with (
+        trickling(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc", b"\x00") as port,
+        pytest.raises(CrmUnavailable, match=r"no complete response within 0\.3 s from .* after 4 attempts"),
+    ):
+        read(f"https://127.0.0.1:{port}", answer_seconds=0.3)
+    assert monotonic() - started < 10
+
+
+NAMES: dict[str, Callable[[int], dict[str, int]]] = {
+    "a thousand names in each record": lambda place: {f"f{place}_{name}": name for name in range(1_000)},
+    "names that share a column": lambda place: {"-" * (1 + name) + "+" * (place % 50): name for name in range(200)},
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_more_names_than_a_table_has_columns_take_bounded_time_and_memory(read: Read, kind: str) -> None:
+    records = [{"id": place, **NAMES[kind](place)} for place in range(1, 1_001)]
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, monotonic()
+    with answering(json.dumps({"data": records}).encode()) as crm:
+        notes = read(crm.url, answer_bytes=100 << 20)
+    assert notes.rows == 1_000
+    assert len(notes.columns_of_fields) == 200
+    shared = [
+        json.loads(text or "{}") for table in notes.typed({}).tables() for text in table["other_fields"].to_pylist()
+    ]
+    assert len(shared) == 1_000
+    for record, others in zip(records, shared, strict=True):
+        assert others.items() <= record.items()
+        assert len(record) - len(others) <= 201
+    assert monotonic() - started < 60
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10
 
 
 NOTES = b'{"data": [{"id": 1}]}'

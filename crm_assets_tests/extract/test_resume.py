@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
 import pytest
+from pydantic import Field, create_model
 
 from crm_assets.errors import EndlessListing, LoginRefused, own_error
 from crm_assets.extract.checkpoints import CheckpointStore
 from crm_assets.extract.connection import Connection
 from crm_assets.extract.listing import ListingReader, ReadOptions
 from crm_assets.extract.spool import Spooled
+from crm_assets.models.record import BaseRecord, Text
 from crm_assets.sandbox.faults import Fault
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import (
@@ -112,17 +114,32 @@ def test_columns_and_types_of_the_first_half_are_still_known(contacts: Reading, 
     assert rows[first]["only_here"] == "[1]"
 
 
+@pytest.mark.parametrize("fault", ["500x4", "400x1", "401x1", "403x1", "429x4", "resetx4", "cut_offx4"])
 def test_a_cursor_that_the_crm_takes_no_more_starts_the_listing_from_the_beginning(
-    contacts: Reading, sandbox: Sandbox
+    contacts: Reading, sandbox: Sandbox, fault: str
 ) -> None:
     break_off(contacts, sandbox)
-    sandbox.fault(Fault("contacts", "status", times=4, status=500))
+    sandbox.fault(f"contacts={fault}")
     assert ids(contacts.read()) == expected(sandbox)
     assert contacts.said[1] == "contacts: the listing could not be resumed; reading it from the start."
     assert cursors(sandbox)[-3] == ""
 
 
-@pytest.mark.parametrize("status", [500, 503])
+def test_a_crm_that_answers_neither_with_the_cursor_nor_without_refuses_the_login(
+    contacts: Reading, sandbox: Sandbox
+) -> None:
+    break_off(contacts, sandbox)
+    sandbox.fault("contacts=401")
+    with pytest.raises(LoginRefused):
+        contacts.read()
+    assert cursors(sandbox)[-1] == ""
+    sandbox.clear_faults()
+    before = sandbox.requests.total()
+    assert ids(contacts.read()) == expected(sandbox)
+    assert sandbox.requests.total() == before + 1
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
 def test_a_crm_that_is_down_at_the_second_attempt_does_not_cost_the_pages_of_the_first(
     contacts: Reading, sandbox: Sandbox, status: int
 ) -> None:
@@ -250,15 +267,6 @@ def test_what_can_no_longer_be_resumed_is_removed_by_the_next_attempt(
     assert not list((tmp_path / "crm.contacts" / "1").glob("checkpoint.json"))
 
 
-def test_a_crm_that_drops_the_connection_for_a_stale_cursor_starts_the_listing_anew(
-    contacts: Reading, sandbox: Sandbox
-) -> None:
-    break_off(contacts, sandbox)
-    sandbox.fault("contacts=resetx4")
-    assert ids(contacts.read()) == expected(sandbox)
-    assert contacts.said[1] == "contacts: the listing could not be resumed; reading it from the start."
-
-
 def test_a_listing_whose_cursor_came_twice_leaves_no_checkpoint(
     contacts: Reading, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -364,3 +372,30 @@ def test_sync_after_a_kill_says_what_it_goes_on_with(
         done = crm_assets("sync", "contacts")
     assert done.returncode == 0
     assert "contacts: resuming the interrupted listing after 200 records" in done.stdout
+
+
+def test_a_listing_that_was_begun_with_another_model_is_read_from_the_start(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    before = an_account()
+    contact = before.resource("contacts").model
+    assert contact
+    first = create_model("First", __base__=BaseRecord, region=(Text | None, Field(None, description="Before all.")))
+    changed = create_model("Changed", __base__=(contact, first))
+    assert next(iter(changed.model_fields)) == "region"
+    after = replace(
+        before,
+        resources=tuple(
+            replace(one, model=cast(Any, changed)) if one.model is contact else one for one in before.resources
+        ),
+    )
+    for record in list(sandbox.crm.records("contacts")):
+        sandbox.crm.update("contacts", record["id"], region="here", source="there")
+    sandbox.fault(Fault("contacts", "status", after=2, status=503, retry_after="9999"))
+    assert not materialize(["contacts"], account=before).success
+    sandbox.clear_faults()
+    asked = len(sandbox.log)
+    assert materialize(["contacts"], account=after).success
+    assert cursors(sandbox)[asked] == ""
+    counted = "SELECT region, source, count(*) FROM crm.contacts GROUP BY ALL"
+    assert warehouse.query(counted) == [("here", "there", SMALL["contacts"])]

@@ -211,7 +211,7 @@ def test_all_threads_wait_when_the_server_fails_five_of_them(tmp_path: Path) -> 
         ("customers", {"next": "http://127.0.0.2:1/customers"}, "at another place, http://127.0.0.2:1"),
         ("payments", {"meta": {"next_cursor": "ZnJvbToxMA=="}}, "came twice"),
         ("products", {"total": 15}, "the CRM says that there are 15 records, and has sent 20"),
-        ("search", {"hits": [{"id": 1}], "has_more": True}, "the same page came twice"),
+        ("search", {"hits": [{"id": 1}], "has_more": True}, "the same page came three times"),
         ("search", {"hits": [], "has_more": True}, "101 pages in a row were empty"),
         ("orders", {"pages": None}, "does not say whether another page follows: Total `pages` not found"),
     ],

@@ -161,6 +161,68 @@ def test_a_record_that_was_listed_and_cannot_be_a_row_is_not_gone(
     assert warehouse.query(GONE) == []
 
 
+@pytest.mark.parametrize("deletes", some("remove", "flag"))
+def test_while_the_id_of_a_listed_record_cannot_be_read_nothing_is_gone(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, deletes: str
+) -> None:
+    monkeypatch.setenv("SYNC__HISTORY", "true")
+    monkeypatch.setenv("SYNC__DELETES", deletes)
+    materialize(["tickets"])
+    for place in range(SMALL["tickets"]):
+        sandbox.crm.replace("tickets", place, {"id": f"T-{place}", "subject": "as before"})
+    for _ in range(2):
+        materialize(["tickets"])
+    assert warehouse.query("SELECT count(*), count(_deleted_at), count(_missing_since) FROM crm.tickets") == [
+        (SMALL["tickets"], 0, 0)
+    ]
+    assert warehouse.query("SELECT count(*), count(_dlt_valid_to) FROM crm.tickets_history") == [(SMALL["tickets"], 0)]
+
+
+CUTS = {
+    "an empty page": '{"data": []}',
+    "a page that lost its cursor": '{"data": [{"id": 1, "type": "PERSON", "created_time": 1700000000}]}',
+}
+
+
+@pytest.mark.parametrize("deletes", some("remove", "flag"))
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_listing_that_was_cut_deletes_nothing_and_ends_no_version(
+    materialize: Materialize,
+    sandbox: Sandbox,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: str,
+    deletes: str,
+) -> None:
+    monkeypatch.setenv("SYNC__HISTORY", "true")
+    monkeypatch.setenv("SYNC__DELETES", deletes)
+    materialize(["contacts"])
+    sandbox.fault(Fault("contacts", "html", times=1, after=2, body=CUTS[cut]))
+    for missing in (50, 0):
+        materialize(["contacts"])
+        gone = warehouse.query("SELECT count(_deleted_at), count(_missing_since) FROM crm.contacts WHERE id <> 1")
+        assert gone == [(0, missing)]
+    assert warehouse.query("SELECT count(*) FROM crm.contacts WHERE id <> 1") == [(SMALL["contacts"],)]
+    ended = "SELECT count(*) FROM crm.contacts_history WHERE id <> 1 AND _dlt_valid_to IS NOT NULL"
+    assert warehouse.query(ended) == [(0,)]
+
+
+def test_a_table_of_which_no_record_is_listed_any_more_stays_until_a_person_allows_it(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    materialize(["tickets"])
+    for record_id in ids(sandbox, "tickets"):
+        sandbox.crm.delete("tickets", record_id)
+    for _ in range(3):
+        result = materialize(["tickets"])
+        [found] = [one for one in result.get_asset_check_evaluations() if one.check_name == "row_count"]
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    flagged = "SELECT count(*), count(_deleted_at) FROM crm.tickets"
+    assert warehouse.query(flagged) == [(SMALL["tickets"], 0)]
+    run_assets(instance, ["tickets"], allow_deletes=True)
+    assert warehouse.query(flagged) == [(SMALL["tickets"], SMALL["tickets"])]
+
+
 def test_a_listing_that_lost_too_much_deletes_nothing_loads_the_rest_and_can_be_allowed_once(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:
@@ -201,14 +263,15 @@ def test_a_listing_that_is_shorter_than_the_crm_says_deletes_nothing(
 def test_a_small_table_and_a_share_within_the_guard_are_not_guarded(
     materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
-    materialize(["deals", "notes"])
-    for resource, count in (("deals", 24), ("notes", 20)):
+    gone = {"deals": 24, "notes": SMALL["notes"] - 1, "milestone": SMALL["milestone"]}
+    materialize([*gone])
+    for resource, count in gone.items():
         for record_id in ids(sandbox, resource)[:count]:
             sandbox.crm.delete(resource, record_id)
     for _ in range(2):
-        materialize(["deals", "notes"])
-    assert len(warehouse.query(GONE)) == 24
-    assert warehouse.query("SELECT count(_deleted_at) FROM crm.notes") == [(20,)]
+        materialize([*gone])
+    for resource, count in gone.items():
+        assert warehouse.query(f"SELECT count(_deleted_at) FROM crm.{resource}") == [(count,)]
 
 
 class TestHistory:
@@ -298,6 +361,43 @@ class TestHistory:
         assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to IS NULL") == [
             (SMALL["deals"],)
         ]
+
+    def test_a_version_never_ends_before_it_began_also_where_a_clock_was_put_back(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    ) -> None:
+        record_id = ids(sandbox, "deals")[7]
+        materialize(["deals"])
+        warehouse.change("UPDATE crm.deals_history SET _dlt_valid_from = _dlt_valid_from + INTERVAL '1 day'")
+        sandbox.crm.update("deals", record_id, name="Second")
+        materialize(["deals"])
+        assert warehouse.query("SELECT count(*) FROM crm.deals_history WHERE _dlt_valid_to < _dlt_valid_from") == [(0,)]
+        assert [is_valid for _, is_valid in self.versions(warehouse, record_id)] == [False, True]
+
+    def test_the_order_of_keys_makes_no_version_and_every_other_text_does(
+        self, materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse
+    ) -> None:
+        record_id = ids(sandbox, "deals")[7]
+        sandbox.crm.update("deals", record_id, nested={"a": 1, "b": {"c": 2, "d": 3}}, xa="1\x1fxb=2")
+        materialize(["deals"])
+        sandbox.crm.update("deals", record_id, nested={"b": {"d": 3, "c": 2}, "a": 1})
+        materialize(["deals"])
+        assert len(self.versions(warehouse, record_id)) == 1
+        sandbox.crm.update("deals", record_id, xa="1", xb="2")
+        materialize(["deals"])
+        assert len(self.versions(warehouse, record_id)) == 2
+
+
+@pytest.mark.parametrize(
+    "older", some({"updated_time": 999}, {}, {"updated_time": "999"}, {"updated_time": "never"}, always=2)
+)
+def test_of_two_versions_the_newer_one_is_kept_also_where_no_model_declares_when_it_changed(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, older: dict[str, Any]
+) -> None:
+    for place, record in ((3, {"updated_time": 1_700_000_000, "subject": "newer"}), (9, {**older, "subject": "older"})):
+        sandbox.crm.replace("tasks", place, {"id": 981, "created_time": 1_600_000_000, **record})
+    assert materialize(["tasks", "notes"]).success
+    assert warehouse.query("SELECT subject FROM crm.tasks WHERE id = 981") == [("newer",)]
+    assert warehouse.tables()["notes"] == SMALL["notes"]
 
 
 def test_a_record_that_moves_while_the_listing_is_read_lands_once_in_its_newest_version(

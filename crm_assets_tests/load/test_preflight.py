@@ -5,6 +5,7 @@ import pytest
 
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import SMALL, Materialize, Warehouse, failure_of, some
+from crm_assets_tests.quality.test_checks import failures
 
 REMEDY = "and the next run loads it: "
 REMEDY_OF_ALL = "and run again: "
@@ -294,3 +295,24 @@ def test_a_fault_that_nobody_foresaw_says_only_what_is_true(
     assert said.endswith(
         ". Tables that were not reached are as they were. Once the cause is gone, a run loads everything again."
     )
+
+
+def test_a_table_that_the_warehouse_refuses_stops_no_other(
+    materialize: Materialize, sandbox: Sandbox, warehouse: Warehouse, deal: str
+) -> None:
+    assert materialize(["deals", "notes"]).success
+    warehouse.query(
+        "CREATE TABLE crm.other AS SELECT * FROM crm.deals; DROP TABLE crm.deals;"
+        f"CREATE TABLE crm.deals (id BIGINT NOT NULL CHECK (id <> {deal}), _dlt_load_id VARCHAR NOT NULL)"
+    )
+    first, *_, last = [record["id"] for record in sandbox.crm.records("notes")]
+    sandbox.crm.update("notes", first, subject="Changed", count=SMALL["notes"] - 1)
+    sandbox.crm.delete("notes", last)
+    result = materialize(["deals", "notes"])
+    assert failure_of(result).startswith(
+        "deals did not load. The table notes is loaded.\ndeals: Loading into crm failed in dlt's step load: Constraint"
+    )
+    assert warehouse.query(f"SELECT subject FROM crm.notes WHERE id = {first}") == [("Changed",)]
+    assert warehouse.query("SELECT id FROM crm.notes WHERE _deleted_at IS NOT NULL") == [(int(last),)]
+    assert not {name: said for name, said in failures(result).items() if name.startswith("notes")}
+    assert warehouse.query("SELECT count(*) FROM crm.resource_loads WHERE rows_after IS NOT NULL") == [(3,)]

@@ -8,6 +8,7 @@ import pytest
 from crm_assets.apis.api import Resource
 from crm_assets.apis.api_config import WriteDisposition
 from crm_assets.errors import ApiConfigError, SettingError
+from crm_assets.load.deletes import TINY_TABLE
 from crm_assets.quality.checks import checks_of
 from crm_assets.sandbox.server import Sandbox
 from crm_assets_tests.conftest import Warehouse, failure_of, run_assets, some
@@ -85,13 +86,13 @@ def test_the_table_is_the_listing_and_no_more(
 
 
 @replaced
-def test_an_empty_listing_empties_a_small_table(
+def test_an_empty_listing_empties_a_tiny_table(
     resource: Resource, sandbox: Sandbox, warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:
-    fill(sandbox, 20)
+    fill(sandbox, TINY_TABLE)
     load(instance, resource)
     fill(sandbox, 0)
-    assert load(instance, resource)["rows_deleted"] == 20
+    assert load(instance, resource)["rows_deleted"] == TINY_TABLE
     assert warehouse.query(ROWS) == [(0,)]
 
 

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from crm_assets.models.values import CONVERT, DataTypeName, to_timestamp
+from crm_assets.extract.batches import Batcher
+from crm_assets.models.columns import Column
+from crm_assets.models.record import DataType
+from crm_assets.models.values import CONVERT, DataTypeName, TimeUnit, to_timestamp
 
 NOON = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
@@ -41,6 +44,8 @@ NOON = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
         ("timestamp", -19800, datetime(1969, 12, 31, 18, 30, tzinfo=UTC)),
         ("timestamp", 10**11 - 1, datetime(5138, 11, 16, 9, 46, 39, tzinfo=UTC)),
         ("timestamp", 10**11, datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
+        ("timestamp", "20251231", datetime(2025, 12, 31, tzinfo=UTC)),
+        ("timestamp", "20251399", datetime(1970, 8, 23, 9, 23, 19, tzinfo=UTC)),
         ("json", {"a": [1, None]}, '{"a":[1,null]}'),
         ("json", "text", '"text"'),
         ("json", None, None),
@@ -48,6 +53,27 @@ NOON = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 )
 def test_a_value_becomes_what_its_column_holds(data_type: DataTypeName, sent: Any, held: Any) -> None:
     assert CONVERT[data_type](sent) == held
+
+
+@pytest.mark.parametrize(
+    ("unit", "sent", "held"),
+    [
+        ("s", 253_402_300_799, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("s", 1_700_000_000, NOON),
+        ("s", "1700000000", NOON),
+        ("s", 1_700_000_000_000, NOON),  # no year that there is in seconds
+        ("s", "20251231", datetime(2025, 12, 31, tzinfo=UTC)),
+        ("ms", 1_700_000_000_000, NOON),
+        ("ms", 34_560_000_000, datetime(1971, 2, 5, tzinfo=UTC)),
+        ("ms", -86_400_000, datetime(1969, 12, 31, tzinfo=UTC)),
+        ("ms", 0, None),
+    ],
+)
+def test_a_time_is_in_the_unit_of_its_field(unit: TimeUnit, sent: Any, held: Any) -> None:
+    assert DataType("timestamp", unit).convert(sent) == held
+    column = Column("t", "t", DataType("timestamp", unit), nullable=True, description="")
+    batch, _ = Batcher("deals", [column]).batch([{"t": sent}, {"t": 1_700_000_000}])
+    assert batch.to_pylist()[0]["t"] == held
 
 
 @pytest.mark.parametrize(

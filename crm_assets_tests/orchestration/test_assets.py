@@ -217,7 +217,7 @@ def test_a_column_that_an_earlier_version_made_as_json_stays_json_and_takes_ever
     record_id = next(iter(sandbox.crm.records("deals")))["id"]
     sandbox.crm.update("deals", record_id, plan="pro")
     with monkeypatch.context() as earlier:
-        earlier.setattr(Spooled, "typed", lambda listing, _: listing)
+        earlier.setattr(Spooled, "typed", lambda listing, *_: listing)
         assert materialize(["deals"]).success
     where = f"FROM crm.deals WHERE id = {record_id}"
     assert warehouse.query(f"SELECT typeof(plan), plan {where}") == [("JSON", '"pro"')]

@@ -208,6 +208,15 @@ def run_deferred(destination: Destination[Any, Any], client: SqlClientBase[Any])
             destination.run_deferred(client)
 
 
+def forget_deferred(destination: Destination[Any, Any] | None) -> None:
+    """Let nothing be merged that a broken load has brought to the warehouse."""
+    if destination and _kind(destination) == "postgres":
+        from crm_assets.load.warehouses.postgres import DeferringPostgres
+
+        if isinstance(destination, DeferringPostgres):
+            destination.forget_deferred()
+
+
 def _nothing() -> None:
     pass
 

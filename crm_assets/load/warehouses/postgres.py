@@ -73,6 +73,11 @@ class DeferringPostgres(postgres):
         while self._deferred.steps:
             self._deferred.steps.pop(0)(client)
 
+    def forget_deferred(self) -> None:
+        """Leave out what was deferred."""
+        self._deferred.steps.clear()
+        self._deferred.rows = 0
+
 
 class _Client(PostgresClient):
     deferred: Deferred
