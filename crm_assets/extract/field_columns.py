@@ -30,10 +30,12 @@ class FieldColumns:
         existing: Collection[str] = (),
         room: int = 200,
     ) -> None:
-        self._taken = {*taken, *known.values()}
+        not_theirs = set(taken)
+        # A column may have been declared since, for another field.
+        self.columns = {field: name for field, name in known.items() if name not in not_theirs}
+        self._taken = {*not_theirs, *known.values()}
         self._existing = existing
         self._room = room
-        self.columns = dict(known)
 
     def add(self, fields: Iterable[str]) -> None:
         """Give each of `fields` a column. Without room, those get none that the table has no column for."""

@@ -156,6 +156,10 @@ class OpenWarehouse:
             )
             forget_deferred(self.pipeline.destination)
             try:
+                self.sql.execute_sql("SELECT 1")
+            except Exception:
+                raise error from None  # the warehouse is gone, for all of them
+            try:
                 done.append(self._load([one], pipeline))
             except DiskError:
                 raise

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from crm_assets.models.columns import column_name
+from crm_assets.models.record import Text
 from crm_assets.sandbox.server import Sandbox
-from crm_assets_tests.conftest import Materialize
+from crm_assets_tests.conftest import Materialize, an_account, declaring
 from crm_assets_tests.warehouses import AnyWarehouse
 
 pytestmark = pytest.mark.each_warehouse(thorough=True)
@@ -106,3 +108,17 @@ def test_a_column_of_an_earlier_version_stays_that_of_its_field(
     warehouse.change("DELETE FROM crm._dlt_version")
     assert materialize(["notes"]).success
     assert holders(warehouse, 1, {"XL", "yes"}) == {"XL": "gr_e", "yes": "na_ve"}
+
+
+def test_a_column_that_is_declared_for_another_field_is_that_ones_from_then_on(
+    materialize: Materialize, sandbox: Sandbox, warehouse: AnyWarehouse
+) -> None:
+    sandbox.crm.create("notes", {"id": 1, "fooBar": "undeclared"})
+    assert materialize(["notes"]).success
+    assert holders(warehouse, 1, {"undeclared"}) == {"undeclared": "foo_bar"}
+    declared = declaring(an_account(), "notes", foo_bar=(Text | None, Field(None, description="Declared since.")))
+    sandbox.crm.update("notes", 1, foo_bar="declared")
+    assert materialize(["notes"], account=declared).success
+    found = holders(warehouse, 1, {"undeclared", "declared"})
+    assert found["declared"] == "foo_bar"
+    assert found["undeclared"] != "foo_bar"
