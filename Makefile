@@ -45,11 +45,12 @@ docs: .venv/installed ## Run all that the documentation shows, in fresh copies w
 
 campaign: .venv/installed ## Faults, kills and changes at random, for long: EXAMPLES, STEPS and KILLS say how long
 	CAMPAIGN_EXAMPLES=$(EXAMPLES) CAMPAIGN_STEPS=$(STEPS) CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_TALLY=campaign.json \
-	  CAMPAIGN_KILLED=kills.jsonl CAMPAIGN_WAREHOUSE=$(WAREHOUSE) \
-	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py
+	  CAMPAIGN_KILLED=kills.jsonl CAMPAIGN_EDGES=edges.json CAMPAIGN_WAREHOUSE=$(WAREHOUSE) \
+	  $(BIN)/python -m pytest --numprocesses 2 --dist loadfile crm_assets_tests/test_campaign.py crm_assets_tests/test_kill.py \
+	  crm_assets_tests/test_edges.py
 	$(BIN)/python -m pytest -m thorough --ignore crm_assets_tests/deploy
 	$(BIN)/python -m pytest --numprocesses 0 -m thorough crm_assets_tests/deploy # machines need all there is
-	cat campaign.json kills.jsonl
+	cat campaign.json edges.json kills.jsonl
 
 lint: .venv/installed ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -69,4 +70,4 @@ lock: .venv/installed ## Write requirements.lock anew from pyproject.toml: versi
 	  --no-emit-find-links --universal --python-version 3.11 --upgrade --output-file requirements.lock
 
 clean: ## Remove what can be made again: the environment and builds. The warehouse and the history of runs stay
-	rm -rf .venv benchmarks/.venvs build campaign.json kills.jsonl *.egg-info
+	rm -rf .venv benchmarks/.venvs build campaign.json edges.json kills.jsonl *.egg-info

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from zlib import crc32
 
-from crm_assets.models.columns import column_name, earlier_column_name
+from crm_assets.models.columns import column_name, earlier_column_name, is_reserved, variant_of
 
 
 class FieldColumns:
@@ -34,7 +34,8 @@ class FieldColumns:
         # A column may have been declared since, for another field.
         self.columns = {field: name for field, name in known.items() if name not in not_theirs}
         self._taken = {*not_theirs, *known.values()}
-        self._existing = existing
+        free = (name for name in existing if name not in self._taken and not variant_of(name) and not is_reserved(name))
+        self._existing = frozenset(free)
         self._room = room
 
     def add(self, fields: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """Fields that are too many for a column each share one, as a JSON object: what goes into it, and comes out again."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pyarrow as pa
@@ -11,13 +12,13 @@ from crm_assets.models.columns import OTHER_FIELDS
 from crm_assets.models.kinds import Kind
 
 
-def kinds_of_fields(batches: Iterable[pa.RecordBatch]) -> dict[str, set[Kind]]:
-    """Return the fields that share a column in `batches`, each with the kinds of its values."""
+def kinds_of_fields(batches: Iterable[pa.RecordBatch], wanted: AbstractSet[str]) -> dict[str, set[Kind]]:
+    """Return those of the fields `wanted` that share a column in `batches`, each with the kinds of its values."""
     found: dict[str, set[Kind]] = {}
     for batch in batches:
         for one in _objects(batch):
-            for field, value in one.items():
-                found.setdefault(field, set()).update(kinds_of([value]))
+            for field in one.keys() & wanted:
+                found.setdefault(field, set()).update(kinds_of([one[field]]))
     return found
 
 

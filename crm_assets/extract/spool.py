@@ -119,7 +119,9 @@ class Spooled:
         existing = {name for name in known if name not in taken and not variant_of(name) and not is_reserved(name)}
         given = FieldColumns(taken, fields, existing, max(0, self.new_columns - len(existing)))
         given.add(self.columns_of_fields)
-        shared = kinds_of_fields(_stored_in(self.parts)) if existing and OTHER_FIELDS in self.undeclared else {}
+        has_shared = existing and OTHER_FIELDS in self.undeclared
+        # Whoever shares a column gets one of its own only if the table has it: the listing has filled the limit.
+        shared = kinds_of_fields(_stored_in(self.parts), {*fields, *existing}) if has_shared else {}
         given.add(shared)
         renamed = {
             name: given.columns[field] for field, name in self.columns_of_fields.items() if field in given.columns

@@ -16,7 +16,7 @@ from dlt.destinations.sql_client import SqlClientBase
 
 from crm_assets.account import Account
 from crm_assets.apis.api import Resource
-from crm_assets.errors import CrmAssetsError, DiskError, ListingSuperseded, WarehouseError, own_error
+from crm_assets.errors import CrmAssetsError, DiskError, ListingSuperseded, WarehouseError
 from crm_assets.extract.fetch import Fetched, Listings
 from crm_assets.extract.incremental import Start
 from crm_assets.load.column_types import with_types
@@ -145,11 +145,13 @@ class OpenWarehouse:
         return load(self.account, pipeline, self.sql, fetched, allow_deletes=self.allow_deletes)
 
     def _load_each(self, fetched: Sequence[Fetched], error: Exception) -> Loads:
-        if len(fetched) > 1:
-            self.log(f"{_first_line(error)} Loading each table by itself.")
+        cause = self._explained(error)
+        if len(fetched) == 1:
+            raise cause from error
         done: list[Loaded] = []
-        failed: dict[str, CrmAssetsError] = {}
-        for one in fetched if len(fetched) > 1 else ():
+        failed = {one.resource: cause for one in fetched}
+        self.log(f"{cause}\nLoading each table by itself.")
+        for one in fetched:
             # In a new folder: dlt would go on with the load that is broken.
             pipeline = open_pipeline(
                 self.account, self.pipeline.destination, Path(self.pipeline.pipelines_dir, one.resource)
@@ -157,19 +159,23 @@ class OpenWarehouse:
             forget_deferred(self.pipeline.destination)
             try:
                 self.sql.execute_sql("SELECT 1")
-            except Exception:
-                raise error from None  # the warehouse is gone, for all of them
+            except Exception:  # of whatever kind: the warehouse is gone, for all that are left
+                break
             try:
                 done.append(self._load([one], pipeline))
-            except DiskError:
-                raise
-            except WarehouseError as own:
-                failed[one.resource] = WarehouseError(f"{one.resource}: {own}")
-            except Exception as own:
-                failed[one.resource] = own_error(own, one.resource)
-        if done:
-            return Loads(done, failed)
-        raise error if isinstance(error, CrmAssetsError) else own_error(error, fetched[0].resource) from error
+                del failed[one.resource]
+            except Exception as own:  # also what nobody foresaw is this table's alone
+                found = self._explained(own)
+                is_named = not isinstance(found, WarehouseError)
+                failed[one.resource] = found if is_named else WarehouseError(f"{one.resource}: {found}")
+        if not done:
+            raise cause from error
+        return Loads(done, failed)
+
+    def _explained(self, error: Exception) -> CrmAssetsError:
+        if isinstance(error, CrmAssetsError):
+            return error
+        return explained(error, self.account.dataset, nothing_changed=False)
 
     @contextmanager
     def checkpointing(self) -> Iterator[None]:
@@ -267,10 +273,6 @@ def open_pipeline(account: Account, destination: Destination[Any, Any], director
         dataset_name=account.dataset,
         pipelines_dir=str(directory),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _of_snapshot(error: DatabaseException | OSError, path: Path) -> CrmAssetsError:

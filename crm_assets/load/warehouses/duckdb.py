@@ -3,7 +3,8 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -86,8 +87,9 @@ def _is_unborn(path: Path) -> bool:
 
 def _create(path: Path, storage_version: str) -> None:
     """Make the file aside: a process that is killed meanwhile leaves none that nobody can open."""
-    for left in path.parent.glob(f"{path.name}.*.new"):
-        if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+    for left in path.parent.glob(f"{escape(path.name)}.*.new"):
+        maker = left.suffixes[-2][1:]
+        if maker.isdecimal() and not psutil.pid_exists(int(maker)):
             left.unlink(missing_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     # A connection to a file cannot say which version the file gets; every later one keeps it.
@@ -116,8 +118,12 @@ def _put(new: Path, path: Path) -> None:
             begun.rename(path)
             return
         begun.unlink()
-    with suppress(FileExistsError):
+    try:
         path.hardlink_to(new)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        new.rename(path)
 
 
 def _opened(path: Path, lock_timeout: float, log: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
