@@ -205,7 +205,10 @@ class Edges(RuleBasedStateMachine):
 
     def _compare(self, resource: str, missing: set[int]) -> None:
         rows: Table = {row["id"]: row for row in self._warehouse.rows(resource)}
-        listed = {int(one["id"]): one for one in self._sandbox.crm.records(resource) if str(one.get("id")).isdigit()}
+        listed: dict[int, dict[str, Any]] = {}
+        for one in self._sandbox.crm.records(resource):
+            if str(one.get("id")).isdigit():
+                listed[int(one["id"])] = max(listed.get(int(one["id"]), one), one, key=_changed)
         differences = [
             problem
             for record_id, record in listed.items()
@@ -241,6 +244,11 @@ class Edges(RuleBasedStateMachine):
                 found.append(f"{record['id']}: {name!r} was in {known}, is in {holders[0]}")
         owners = [column for (of, _), column in self._columns.items() if of == resource]
         return found + (["two fields share a column"] if len(owners) != len(set(owners)) else [])
+
+
+def _changed(record: dict[str, Any]) -> int:
+    """Return when a record says that it was changed: of two versions, the newer one counts."""
+    return int(record.get("updated_time") or 0)
 
 
 def _declaring(account: Account, resource: str, field: Any) -> Account:
